@@ -21,8 +21,9 @@ from hybrid_bt.brain.legs.base import View
 from hybrid_bt.brain.reader import FloatArray, MarketHistory, rounded
 from hybrid_bt.equations import Written
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.features import ACCOUNT_FEATURES, ASSET_FEATURES, MARKET_FEATURES, portfolio_names
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
 from hybrid_bt.errors import BarsError, ConfigError, Hint, check_names
+from hybrid_bt.policies.manifest import ACCOUNT_FEATURES, portfolio_names
 
 Singles = NDArray[np.float32]
 

@@ -55,8 +55,7 @@ class Session:
     ----------
     setup : Setup
     compiled : bool, optional
-        Where `bars_ahead` are known, opinions are made ahead: same bits, sooner; under numba by default where the work
-        is worth loading it. False makes each on its own bar.
+        Opinions ahead, where `bars_ahead` are known: same bits, sooner; by default under numba where that is worth it.
     bars_ahead : callable, optional
         Stamps and closes of all bars to come, asked for on the first one; None where they are not certain.
     history : (T0, N) array, optional
@@ -154,10 +153,9 @@ class Session:
         StateError
             If the data is not that of the journal, or a target not what was sent then.
         """
-        journal = self.journal
+        journal, begins = self.journal, self.n_bars == 0
         if journal is None or journal.is_over:
             return None
-        begins = self.n_bars == 0
         while not journal.is_over:
             row = journal.due(stamp, begins=begins)
             if rescaled:

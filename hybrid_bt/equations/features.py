@@ -20,7 +20,7 @@ Engle & Kelly, JBES 30(2), 2012; Lo & MacKinlay, RFS 1(1), 1988 (variance ratio)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hybrid_bt.equations import Cells, Numbers, Row
@@ -54,18 +54,6 @@ _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch", "calm", "dispersion")
 #: columns that a policy may observe, by its kind
 OBSERVATIONS = {"sac": ASSET_FEATURES, "gate": MARKET_FEATURES}
-ACCOUNT_FEATURES = ("weight",)  #: of each asset: the fraction of equity that is held in it
-
-
-def portfolio_names(
-    symbols: Iterable[str],
-    asset: Iterable[object] = ASSET_FEATURES,
-    market: Iterable[object] = MARKET_FEATURES,
-    account: Iterable[object] = ACCOUNT_FEATURES,
-) -> tuple[str, ...]:
-    """Of each number that an agent of a portfolio sees: assets in turn, the market, then what is held of each."""
-    features, held = ([f"{symbol} {one}" for symbol in symbols for one in block] for block in (asset, account))
-    return (*features, *map(str, market), *held)
 
 
 class AssetState(NamedTuple):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
 from hybrid_bt.errors import PolicyError, did_you_mean, first_fault
 
 FORMAT_VERSION = 2  #: newest that is read
 #: whose models are imported
 ALGORITHMS = ("SAC", "TD3", "TQC", "CrossQ", "PPO", "A2C", "TRPO", "RecurrentPPO", "ARS")
+ACCOUNT_FEATURES = ("weight",)  #: of each asset: the fraction of equity that is held in it
 LEARNERS = {"sac": "sac", "gate": "recurrentppo"}  #: what this house trains for a kind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -34,6 +36,17 @@ Name = Annotated[str, Field(min_length=1)]
 def canonical_json(data: dict[str, Any]) -> str:
     """The one JSON text of `data`; ValueError for NaN or infinity."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def portfolio_names(
+    symbols: Iterable[str],
+    asset: Iterable[object] = ASSET_FEATURES,
+    market: Iterable[object] = MARKET_FEATURES,
+    account: Iterable[object] = ACCOUNT_FEATURES,
+) -> tuple[str, ...]:
+    """Of each number that an agent of a portfolio sees: assets in turn, the market, then what is held of each."""
+    features, held = ([f"{symbol} {one}" for symbol in symbols for one in block] for block in (asset, account))
+    return (*features, *map(str, market), *held)
 
 
 class _Frozen(BaseModel):

@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt import __version__
-from hybrid_bt.equations.features import OBSERVATIONS, portfolio_names
+from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.errors import Hint, PolicyError, did_you_mean
 from hybrid_bt.policies.actors import SbPolicy, actor_of
 from hybrid_bt.policies.file import read_bytes
 from hybrid_bt.policies.freeze import answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
-from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.manifest import Manifest, portfolio_names
 from hybrid_bt.policies.sb3_archive import MAX_ZIP, Archive, Statistics, archive_of, read_statistics
 from hybrid_bt.policies.sb3_policy import TrustedPolicy, keep, loaded, rebuilt
 
