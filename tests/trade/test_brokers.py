@@ -20,7 +20,7 @@ from places import ROOT
 from hybrid_bt import Bars, load_bars
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import HybridError
-from hybrid_bt.trade.brokers import BROKERS, Broker, BrokerError, Order, Status
+from hybrid_bt.trade.brokers import BROKERS, Broker, BrokerError, Order, Place, Status
 from hybrid_bt.trade.brokers.alpaca import Alpaca
 from hybrid_bt.trade.brokers.paper import PaperBroker
 
@@ -62,7 +62,8 @@ def paper(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Venue]:
     def connect() -> Broker:
         while opened:
             opened.pop().close()
-        opened.append(PaperBroker(folder / "account", BARS, CASH, FREE, first=BARS.stamps[1], walks=True))
+        place = Place(folder / "account", lambda: BARS, CASH, FREE, BARS.stamps[1], walks=True)
+        opened.append(PaperBroker(place))
         return opened[0]
 
     yield Venue(connect, lambda: opened[0].walk())
