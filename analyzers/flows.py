@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.flows import by_symbol, exposures
 from hybrid_bt.account.metrics import drawdown, elapsed_years, growth_of, turnover_per_year
-from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
+from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.errors import ConfigError
 
@@ -188,7 +188,7 @@ class LegAttribution(Ledger):
         super().next()
         lengths = [len(feed) for feed in self._feeds]
         came = zip(self._feeds, lengths, self._lengths, strict=True)
-        self._opens.append([feed.open[0] if now > before else NO_MARK for feed, now, before in came])
+        self._opens.append([feed.open[0] if now > before else np.nan for feed, now, before in came])
         self._lengths = lengths
 
     def stop(self) -> None:

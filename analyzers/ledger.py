@@ -20,7 +20,6 @@ from hybrid_bt.errors import ConfigError, ReconciliationError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.honesty import cheats_of
 
-NO_MARK = float("nan")
 Start: TypeAlias = int | str | date | np.datetime64
 
 
@@ -52,6 +51,8 @@ class Ledger(bt.Analyzer):
     params = (("start", 0), ("keep_orders", True))
 
     def start(self) -> None:
+        if not isinstance(self.p.keep_orders, bool):
+            raise ConfigError(f"Ledger: keep_orders is {self.p.keep_orders!r}; give True or False")
         self.broker = self.strategy.broker
         if not isinstance(self.broker, bt.brokers.BackBroker):
             raise ConfigError(f"Ledger: reads Backtrader's simulated broker, not {type(self.broker).__name__}")
@@ -83,7 +84,7 @@ class Ledger(bt.Analyzer):
     def next(self) -> None:
         row, self._n_rows = self._n_rows, self._n_rows + 1
         self._rows.extend((self.strategy.datetime[0], *self._now))
-        self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
+        self._marks.extend([feed.close[0] if len(feed) else np.nan for feed in self._feeds])
         self._interest.note(row)
         if self._open:
             self._note_fills(row)

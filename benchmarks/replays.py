@@ -44,9 +44,9 @@ def event_path(quick: bool) -> list[Row]:
 
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
+    from hybrid_bt.backtest.engines import by_backtrader
     from hybrid_bt.bars.market import Market
     from hybrid_bt.config.task import prepare
-    from hybrid_bt.trading import by_backtrader
 
     bars, pairs = stretch(n_symbols, quick)
     first = 300

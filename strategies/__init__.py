@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hybrid_bt.strategies.agent import AgentStrategy
@@ -36,3 +37,14 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(f"hybrid_bt.strategies.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def seated(legs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same legs, with an `Agent` in the place of a bare object that has `predict`."""
+    found = dict(legs or {})
+    for place, leg in found.items():
+        if hasattr(leg, "predict") and not callable(leg):
+            from hybrid_bt.strategies.seat import Agent
+
+            found[place] = Agent(leg)
+    return found

@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -170,14 +170,3 @@ class AskingStrategy(bt.Strategy):
         if self.datetime[0] < self._trade_from:
             error = honesty.nothing_traded(self.p.trade_from, len(self), self.trained_until, self.datetime.date(0))
         honesty.refuse(self, error)
-
-
-def seated(legs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The same legs, with an `Agent` in the place of a bare object that has `predict`."""
-    found = dict(legs or {})
-    for place, leg in found.items():
-        if hasattr(leg, "predict") and not callable(leg):
-            from hybrid_bt.strategies.seat import Agent
-
-            found[place] = Agent(leg)
-    return found

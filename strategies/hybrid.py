@@ -16,9 +16,8 @@ from hybrid_bt.config.own_parts import own_config, own_history, own_legs, own_po
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies import honesty
+from hybrid_bt.strategies import honesty, seated
 from hybrid_bt.strategies.admission import admit
-from hybrid_bt.strategies.asking import seated
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
 from hybrid_bt.strategies.observers import thoughts_of
 from hybrid_bt.strategies.orders import TargetOrders

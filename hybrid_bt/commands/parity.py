@@ -12,13 +12,13 @@ from typing import NamedTuple
 import click
 import numpy as np
 
+from hybrid_bt.backtest.engines import Progress, Words, by_backtrader, by_replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config.facts import Quantity, quantities
 from hybrid_bt.config.task import Case
-from hybrid_bt.trading import Progress, Words, by_backtrader, by_replay
 
 
 class Difference(NamedTuple):

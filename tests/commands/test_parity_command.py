@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import hybrid_bt.account.replay
+import hybrid_bt.backtest.engines
 import hybrid_bt.brain.legs.sac
 import hybrid_bt.envs
-import hybrid_bt.trading
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs import SacLeg
 from hybrid_bt.brain.records import record
@@ -41,28 +41,28 @@ def test_the_whole_stack_is_equal() -> None:
 
 
 def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.trading.trade_session
+    honest = hybrid_bt.backtest.engines.trade_session
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr("hybrid_bt.trading.trade_session", tampered)
+    monkeypatch.setattr("hybrid_bt.backtest.engines.trade_session", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
 
 
 def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.trading.trade_session
+    honest = hybrid_bt.backtest.engines.trade_session
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.equity[100] = np.nan
         return path
 
-    monkeypatch.setattr("hybrid_bt.trading.trade_session", tampered)
+    monkeypatch.setattr("hybrid_bt.backtest.engines.trade_session", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "equity             largest difference inf on 2010-05-27" in result.output

@@ -13,13 +13,13 @@ import pytest
 from brain_cases import PAIRS, random_bars
 from click.testing import CliRunner
 
-import hybrid_bt.trading
+import hybrid_bt.backtest.engines
 from hybrid_bt.backtest import run_backtest
+from hybrid_bt.backtest.engines import ENGINES
 from hybrid_bt.brain.legs.base import each_asset
 from hybrid_bt.commands.run import main
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import ConfigError, ReconciliationError
-from hybrid_bt.trading import ENGINES
 
 WORLDS = range(18)
 
@@ -119,13 +119,13 @@ def test_every_engine_writes_the_same_files(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:HybridStrategy")
 def test_the_worlds_meet_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once, found = hybrid_bt.trading._at_once, list[Any]()
+    at_once, found = hybrid_bt.backtest.engines._at_once, list[Any]()
 
     def noted(*given: Any) -> Any:
         found.append(at_once(*given))
         return found[-1]
 
-    monkeypatch.setattr(hybrid_bt.trading, "_at_once", noted)
+    monkeypatch.setattr(hybrid_bt.backtest.engines, "_at_once", noted)
     made = [run_backtest(**world(seed), allow_in_sample=True, engine="replay") for seed in WORLDS]
     facts = [run.facts for run in made]
     assert sum(one is not None for one in found) >= 6 and sum(one is None for one in found) >= 6
@@ -139,14 +139,14 @@ def test_the_worlds_meet_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.filterwarnings("ignore:HybridStrategy")
 def test_both_names_the_first_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    honest = hybrid_bt.trading.traded_at
+    honest = hybrid_bt.backtest.engines.traded_at
 
     def tampered(*given: Any) -> Any:
         path = honest(*given)
         path.equity[40:], path.cash[17:] = path.equity[40:] + 1e-9, path.cash[17:] - 1e-9
         return path
 
-    monkeypatch.setattr(hybrid_bt.trading, "traded_at", tampered)
+    monkeypatch.setattr(hybrid_bt.backtest.engines, "traded_at", tampered)
     given = world(0)
     with pytest.raises(ReconciliationError, match="differ first on 2011-09-29, in cash"):
         run_backtest(**given, allow_in_sample=True, engine="both")

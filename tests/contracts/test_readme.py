@@ -91,7 +91,7 @@ def test_no_page_hides_its_python_from_the_test_above() -> None:
     fences = {
         found for page in PAGES for found in re.findall(r"^```(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert fences == {"bash", "python", "text", "toml"} and len(BLOCKS) > 15
+    assert fences == {"bash", "ini", "python", "text", "toml"} and len(BLOCKS) > 15
 
 
 def commands_in(text: str) -> Iterator[list[str]]:

@@ -31,6 +31,7 @@ HOSTILE = os.fsdecode(b"x[bold]{{facts}}<b>$A$:smile:\nerror: forged\x1b[31m\xe4
 SYMBOLS = {"KO": "[bold]", "PEP": "{{facts}}", "CVX": "A$B$C", "XOM": "&lt;i&gt;"}
 BARS = ["--data", f"given/{HOSTILE}.csv"]
 SPAN = [*BARS, "--end", "2011-03-01", "--pairs", "[bold]:{{facts}}"]
+LATELY = ["--start", "2011-02-01", "--until", "2011-03-01"]
 LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "5001"]
 STATED = ["--kind", "sac", "--observation", ",".join(OBSERVATIONS["sac"][:3]), "--symbols", "KO"]
 STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
@@ -38,6 +39,8 @@ STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
 #: each command with small arguments, run in this order in the folder that ARGS are relative to
 TRIALS: dict[str, list[str]] = {
     "run": [*SPAN, "--out", "out/价格"],
+    "trade": [*BARS, "--pairs", SPAN[-1], *LATELY, "--replay", "--state", "out/my.state", "--out", "out/live"],
+    "advise": [*BARS, "--pairs", SPAN[-1], "--cash", "10000"],
     "init": ["--out", "out/mine.toml"],
     "study": [*SPAN, "--preset", "quick", "--windows", "1", "--seeds", "1", "--resamples", "20", "--out", "out/study"],
     "runs": ["--ledger", "out/runs.jsonl"],
@@ -55,7 +58,7 @@ TRIALS: dict[str, list[str]] = {
     "policy import-sb3": ["given/model.zip", *STATED, "--out", "out/theirs.onnx"],
 }
 #: what is tried again in an encoding that has some letters more than none
-AGAIN = ("run", "study", "runs", "pairs", "data check", "news add", "news list", "news show")
+AGAIN = ("run", "trade", "advise", "study", "runs", "pairs", "data check", "news add", "news list", "news show")
 LIBRARIES = {"train": "stable_baselines3", "policy import-sb3": "stable_baselines3"}
 #: of others, documented in docs/faq.md: matplotlib's list of fonts; numba's kernels where the package is read-only
 OTHERS = (".cache/matplotlib/", ".config/matplotlib/", ".cache/numba/")
@@ -208,7 +211,7 @@ def test_no_name_is_obeyed(tried: Any) -> None:
         told = (at / "said" / name).read_text(encoding=encoding)
         assert "x[bold]{{facts}}<b>$A$:smile:\\nerror: forged\\x1b[31m" in "".join(told.split("\n")), name
     pages = [file.read_text() for file in (at / "out").rglob("*.html")]
-    assert len(pages) == (3 if "study" in ended else 2)
+    assert len(pages) == 4
     assert not any("<b>$A$" in page or "\x1b" in page for page in pages)
     (explorer,) = (at / "out").rglob("explorer.html")
     facts = json.loads(explorer.read_text().split('id="facts">')[1].split("</script>")[0])

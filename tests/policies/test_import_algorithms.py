@@ -156,7 +156,7 @@ def test_what_a_model_reads_is_that_of_the_environment_with_its_shape(tmp_path: 
     learned("PPO", environment("portfolio")).save(tmp_path / "model.zip")
     names = import_model(tmp_path / "model.zip", None, out, STATED).manifest.observation
     features, market = OBSERVATIONS["sac"], OBSERVATIONS["gate"]
-    assert names[: len(features)] == tuple(f"KO.{name}" for name in features)
+    assert names[: len(features)] == tuple(f"KO {name}" for name in features)
     assert names[-len(market) - 3 :] == (*market, "KO weight", "PEP weight", "JNJ weight")
     out.unlink()
     for stated, given, says in (

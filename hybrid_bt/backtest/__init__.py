@@ -1,6 +1,6 @@
 """A whole backtest: a market in, a `Run` out.
 
-The hybrid is traded by Backtrader's broker, or another engine (`hybrid_bt.trading`). Its own equity is re-derived from
+The hybrid is traded by Backtrader's broker, or another engine (`backtest.engines`). Its own equity is re-derived from
 its fills (`reconcile`) and its targets are replayed by the accounting twin, which must give the same equity. The
 accounts that it is compared with (each leg alone, no gate, no learning) are replayed on the same bars under the same
 costs, limits and order rules.
@@ -21,6 +21,7 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.reconcile import reconcile
 from hybrid_bt.account.records import AccountPath, gap_counts
 from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
+from hybrid_bt.backtest.engines import ENGINES, Progress, Reader, Words
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.config import Config
@@ -30,7 +31,6 @@ from hybrid_bt.config.task import Case, Configured, LegGiven, PolicyGiven, prepa
 from hybrid_bt.errors import BarsError, check_names
 from hybrid_bt.report import Run
 from hybrid_bt.report.notebook import shown_progress
-from hybrid_bt.trading import ENGINES, Progress, Reader, Words
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
@@ -131,7 +131,7 @@ def run_backtest(
     chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)
     if benchmark != EQUAL_WEIGHT:
         check_names([benchmark], chosen.bars.symbols, "benchmark: not among the symbols traded:")
-    from hybrid_bt.strategies.asking import seated
+    from hybrid_bt.strategies import seated
 
     own: dict[str, Any] = {"policies": more.get("policies"), "legs": seated(more.get("legs"))}
     task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)
