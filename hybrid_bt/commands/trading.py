@@ -117,8 +117,9 @@ def print_status(state: Path, *, as_json: bool) -> None:
         f"equity {told['equity']:,.2f}, in a backtest {told['backtest_equity']:,.2f} ({apart} bps)",
         f"cash {told['cash']:,.2f}; {told['fills']} fills, slippage {told['slippage_bps']:+.2f} bps",
     )
-    rows = [[symbol, f"{size:,.6g}"] for symbol, size in sorted(told["positions"].items())]
-    say(Table(["symbol", "held"], rows, left=("symbol",)))
+    both = told["positions"], told["backtest_positions"]
+    rows = [[symbol, *(f"{of.get(symbol, 0.0):,.6g}" for of in both)] for symbol in sorted({*both[0], *both[1]})]
+    say(Table(["symbol", "held", "in a backtest"], rows, left=("symbol",)))
     echo(*(f"pending: {order['size']:+,.6g} {order['symbol']}" for order in told["pending"]))
     echo(f"{told['alarms']} alarms")
     for one in told["last_alarms"][-MOST_ALARMS:]:

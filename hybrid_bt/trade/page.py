@@ -13,7 +13,6 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import whole_file, write_whole
 from hybrid_bt.files.texts import escape, html_table, shown
 from hybrid_bt.report.style import COLORS
-from hybrid_bt.trade.rows import seen
 from hybrid_bt.trade.status import Standing, document
 
 PAGE, TEARSHEET = "live.html", "live_tearsheet.html"
@@ -29,21 +28,28 @@ th,td{text-align:right}th{color:#666;font-weight:normal}td.text,th.text{text-ali
 
 def page(standing: Standing, name: str) -> str:
     """The whole page; `name` is what the account is called."""
-    told, rows = document(standing), standing.rows
+    told = document(standing)
     bps = told["difference_bps"]
     head = f"Equity {told['equity']:,.2f}, in a backtest {told['backtest_equity']:,.2f}"
     head += "" if bps is None else f" ({bps:+.2f} bps)"
     facts = (
         f"{told['fills']} fills, on average {told['slippage_bps']:+.2f} bps worse than assumed; {told['alarms']} alarms"
     )
-    positions = [[symbol, f"{size:,.10g}"] for symbol, size in sorted(seen(rows[-1])["positions"].items())]
+    held, assumed = told["positions"], told["backtest_positions"]
+    positions = [
+        [shown(symbol), *(f"{of.get(symbol, 0.0):,.10g}" for of in (held, assumed))]
+        for symbol in sorted({*held, *assumed})
+    ]
+    waiting = [[shown(order.symbol), f"{order.size:+,.10g}"] for order in standing.pending]
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{escape(name)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(name)}</h1>"
         f'<p class="grey">{told["begun"]} to {told["bar"]}, {told["bars"]} bars</p><p>{head}. {facts}.</p>'
-        f"{_chart(standing)}<h2>Alarms</h2>{_alarms(standing)}<h2>Fills against the assumed open</h2>{_fills(standing)}"
-        f"<h2>Held at the last close</h2>{html_table(['symbol', 'shares'], positions)}"
+        f"{_chart(standing)}<h2>Alarms</h2>{_alarms(standing)}"
+        f"<h2>Held at the last close</h2>{_table(['symbol', 'shares', 'in a backtest'], positions, 1)}"
+        f"<h2>Orders that wait for the next open</h2>{_table(['symbol', 'shares'], waiting, 1)}"
+        f"<h2>Fills against the assumed open</h2>{_fills(standing)}"
         '<p class="grey">The backtest trades the same targets on the same bars from the account of the first bar. '
         "Slippage above 0 is against us.</p></body></html>\n"
     )
@@ -87,7 +93,10 @@ def _chart(standing: Standing) -> str:
     room = (high - low) or max(abs(high), 1.0) * 0.01
     low, high = low - 0.05 * room, high + 0.05 * room
     lines = [_line(replayed, low, high, COLORS["vol-target"], "5 3"), _line(live, low, high, COLORS["hybrid"], "")]
-    ticks = [low + (high - low) * part for part in (0.1, 0.5, 0.9)]
+    step = 10.0 ** math.floor(math.log10((high - low) / 2.0))
+    step *= next(some for some in (5.0, 2.0, 1.0) if some * step <= (high - low) / 2.0)
+    first_tick = math.ceil(low / step)
+    ticks = [step * k for k in range(first_tick, math.floor(high / step) + 1)]
     marks = "".join(
         f'<text stroke="none" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,.0f}</text>'
         f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -99,7 +108,8 @@ def _chart(standing: Standing) -> str:
         f'fill="#666" stroke="none"><g stroke="#e4e4e4" stroke-width="1">{marks}</g>'
         f'{"".join(lines)}<text x="{LEFT}" y="{HEIGHT - 6}">{first}</text>'
         f'<text x="{WIDTH}" y="{HEIGHT - 6}" text-anchor="end">{last}</text>'
-        f'<text x="{WIDTH}" y="14" text-anchor="end" fill="{COLORS["hybrid"]}">live; dashed: the backtest</text></svg>'
+        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle" fill="{COLORS["hybrid"]}">live; dashed: '
+        "the backtest</text></svg>"
     )
 
 
@@ -117,7 +127,12 @@ def _line(values: Sequence[float], low: float, high: float, color: str, dash: st
 
 def _alarms(standing: Standing) -> str:
     rows = [[str(one.get(key, "")) for key in ("time", "event", "why")] for one in standing.alarms[-LINES_SHOWN:]]
-    return html_table(["time", "event", "why"], rows[::-1], kinds=[' class="text"'] * 3) if rows else "<p>None.</p>"
+    return _table(["time", "event", "why"], rows[::-1], 3)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """The first columns are texts."""
+    return html_table(head, rows, kinds=[' class="text"'] * texts) if rows else "<p>None.</p>"
 
 
 def _fills(standing: Standing) -> str:
@@ -132,4 +147,4 @@ def _fills(standing: Standing) -> str:
         for one in standing.fills[-LINES_SHOWN:]
     ]
     head = ["bar", "symbol", "shares", "price", "assumed", "bps"]
-    return html_table(head, rows[::-1], kinds=[' class="text"'] * 2) if rows else "<p>None yet.</p>"
+    return _table(head, rows[::-1], 2)

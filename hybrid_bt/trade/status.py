@@ -112,6 +112,11 @@ def document(standing: Standing) -> dict[str, Any]:
         "cash": now["cash"],
         "ruined": now["ruined"],
         "positions": now["positions"],
+        "backtest_positions": {
+            symbol: size
+            for symbol, size in zip(standing.symbols, standing.twin.path.size[-1].tolist(), strict=True)
+            if size
+        },
         "pending": [order._asdict() for order in standing.pending],
         "fills": len(fills),
         "slippage_bps": slipped / worth if worth else 0.0,
