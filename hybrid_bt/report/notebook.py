@@ -18,7 +18,8 @@ Progress = Callable[[int, int], None]
 @contextmanager
 def shown_progress(label: str, given: Progress | None) -> Iterator[Progress | None]:
     """`progress(done, total)`: the one given, else in a notebook one that draws a bar in the cell until it is over."""
-    if given is not None or "ipykernel" not in sys.modules:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if given is not None or not hasattr(shell, "kernel"):  # no cell, though some library may have imported ipykernel
         yield given
         return
     from IPython.display import HTML, display

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -27,6 +28,8 @@ def test_the_cell_holds_table_notes_and_pictures() -> None:
 
 
 def test_outside_of_a_notebook_there_is_the_progress_that_was_given_or_none() -> None:
+    if importlib.util.find_spec("ipykernel"):
+        importlib.import_module("ipykernel.kernelapp")  # as libraries do, without a kernel
     with shown_progress("us20", None) as none, shown_progress("us20", print) as given:  # type: ignore[arg-type]
         assert none is None and given is print
 
