@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import traceback
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -103,18 +104,18 @@ class Lessons(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class Job(ABC):
     """Work that any process can do."""
 
     name: str
 
+    @abstractmethod
     def depends_on(self) -> tuple[object, ...]:
         """Everything that the answer depends on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self) -> Arrays:
         """The answer."""
-        raise NotImplementedError
 
     @cached_property
     def key(self) -> str:
