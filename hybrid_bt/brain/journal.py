@@ -26,7 +26,7 @@ from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import StateError, os_errors
-from hybrid_bt.files import append_whole, lock
+from hybrid_bt.files import append_whole, lock_or_refuse
 from hybrid_bt.files.texts import json_object
 
 FORMAT, VERSION = "hybrid_bt state", 3
@@ -237,11 +237,7 @@ def _opened(path: Path) -> FileIO:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise StateError(f"state: {path} is no regular file; name another file")
-    try:
-        lock(file, wait=False)
-    except OSError:
-        file.close()
-        raise StateError(f"state: another process is writing {path}; stop it, or name another file") from None
+    lock_or_refuse(file, StateError(f"state: another process is writing {path}; stop it, or name another file"))
     return file
 
 

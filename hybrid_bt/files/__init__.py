@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import ConfigError, os_errors
+from hybrid_bt.errors import ConfigError, HybridError, os_errors
 
 OURS = ".hybrid-bt-"  #: begins the names of what is there while something is written
 _WRITTEN: dict[Path, int] = {}  #: what this process is writing (`alone`) -> the thread that does
@@ -229,3 +229,12 @@ def lock(file: IO[bytes], *, wait: bool = True) -> None:
     except ImportError:
         return
     fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def lock_or_refuse(file: IO[bytes], refusal: HybridError) -> None:
+    """`lock` it at once; where another process has it, close it and raise the refusal."""
+    try:
+        lock(file, wait=False)
+    except OSError:
+        file.close()
+        raise refusal from None

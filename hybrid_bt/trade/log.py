@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from hybrid_bt.errors import ConfigError, StateError, os_errors
-from hybrid_bt.files import append_whole, lock
+from hybrid_bt.files import append_whole, lock_or_refuse
 from hybrid_bt.files.texts import plain
 from hybrid_bt.trade.brokers.base import BrokerError
 
@@ -94,9 +94,6 @@ class Log:
 def _alone(path: Path) -> IO[bytes]:
     with os_errors(ConfigError, f"trade: cannot write {path}", "name another state"):
         file = path.open("ab", buffering=0)
-    try:
-        lock(file, wait=False)
-    except OSError:
-        file.close()
-        raise StateError(f"state: another process trades with {path.with_suffix('')}; wait for its end") from None
+    state = path.with_suffix("")
+    lock_or_refuse(file, StateError(f"state: another process trades with {state}; wait for its end"))
     return file
