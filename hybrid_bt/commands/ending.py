@@ -37,7 +37,7 @@ class Ending(click.Command):
             return super().main(args, standalone_mode=False, **how)
         os.environ["MPLBACKEND"] = "Agg"  # no command opens a window, whatever it is told to draw on
         output = _opened()
-        with signals_as_exits():
+        with signals_as_exits() as told:
             try:
                 status = super().main(args, standalone_mode=False, **how) or 0
                 sys.stdout.flush()
@@ -56,11 +56,14 @@ class Ending(click.Command):
                     tell("error", f"output: cannot be written ({output.lost.strerror}); free the disk, or name a file")
                     status = USER_MISTAKE
                 _let_go(output)
+            except Exception:  # compiled code turns what a signal raised into errors of its own
+                if not told.first:
+                    raise
         try:
             sys.stderr.flush()
         except OSError:
             _let_go(sys.stderr)
-        sys.exit(status)
+        sys.exit(OF_A_SIGNAL + told.first if told.first else status)
 
 
 class _Output(io.FileIO):

@@ -7,9 +7,11 @@ sends to all of them, is that process's affair.
 
 from __future__ import annotations
 
+import _thread
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,28 +26,56 @@ from hybrid_bt.errors import ConfigError
 
 OF_A_SIGNAL = 128  #: exit status of what a signal ended, less the signal's number
 POLL_SECONDS = 0.2
+SWALLOWED_SECONDS = 0.01  #: until a signal that was swallowed is asked again: the swallower must have returned
 #: those of them that the system has
 DEADLY = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 
 
+class Signals:
+    """Which signal was first to ask the process to end; 0 while none has."""
+
+    def __init__(self) -> None:
+        self.first, self.hook = 0, sys.unraisablehook
+
+    def leave(self, number: int, frame: FrameType | None = None) -> None:
+        """A handler: out of the main thread, by KeyboardInterrupt or SystemExit."""
+        self.first = self.first or number
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(OF_A_SIGNAL + number)
+
+    def again(self, lost: sys.UnraisableHookArgs) -> None:
+        """A hook: what a destructor or a callback swallowed, where Python only prints an exception, is asked again."""
+        if self.first and isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
+            threading.Timer(SWALLOWED_SECONDS, _ask_again, (self.first,)).start()
+        else:
+            self.hook(lost)
+
+
+def _ask_again(number: int) -> None:
+    if os.name == "posix":  # which wakes the main thread where it waits
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
+
+
 @contextmanager
-def signals_as_exits() -> Iterator[None]:
-    """Within, a deadly signal that nobody handles or ignores raises SystemExit in the main thread."""
+def signals_as_exits() -> Iterator[Signals]:
+    """Within, a deadly signal that nobody handles or ignores raises SystemExit in the main thread, Ctrl-C as ever."""
+    told = Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield told
         return
-    ours = [number for number in DEADLY if signal.getsignal(number) is signal.SIG_DFL]
+    defaults = {number: signal.SIG_DFL for number in DEADLY} | {signal.SIGINT: signal.default_int_handler}
+    ours = {number: handler for number, handler in defaults.items() if signal.getsignal(number) is handler}
     try:
         for number in ours:
-            signal.signal(number, _leave)
-        yield
+            signal.signal(number, told.leave)
+        if ours:
+            sys.unraisablehook = told.again
+        yield told
     finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(OF_A_SIGNAL + number)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = told.hook
 
 
 def end_with_parent(number: int | None = None) -> None:
