@@ -91,7 +91,7 @@ def numbers(column: pd.Series, owner: str, days: pd.Series | None = None, decima
     if column.dtype.kind not in "bcmM":
         values = np.full(len(column), np.nan)
         for row, cell in enumerate(column):
-            value = _value(cell, decimal)
+            value = value_of(cell, decimal)
             if value is None:
                 break
             values[row] = value
@@ -110,7 +110,8 @@ def shown_cell(cell: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _value(cell: object, decimal: str) -> float | None:
+def value_of(cell: object, decimal: str) -> float | None:
+    """A number as written, NaN for an empty cell; None for what is none under this decimal mark."""
     if isinstance(cell, (int, float, np.number, np.bool_)):
         return float(cell)
     if not isinstance(cell, (str, Decimal)):

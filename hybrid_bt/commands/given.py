@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -52,7 +53,8 @@ def nearest_file(text: str, values: Iterable[object]) -> str:
         if isinstance(value, tuple):
             found = nearest_file(text, value)
         else:
-            found = _neighbour(Path(str(value))) if str(value) in text and "did you mean" not in text else ""
+            named = re.search(rf"(?<![\w.-]){re.escape(str(value))}(?![\w-])", text)  # whole, not the end of another
+            found = _neighbour(Path(str(value))) if named and "did you mean" not in text else ""
         if found:
             return found
     return ""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Never
 
 import click
+import numpy as np
 
 from hybrid_bt.account import collector_paused
 from hybrid_bt.brain.journal import said
@@ -22,7 +21,7 @@ from hybrid_bt.commands.console import DAY, FILE, Finite, Flag, Flags, command, 
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.commands.trading import Words, print_status, print_step
-from hybrid_bt.errors import ConfigError, library
+from hybrid_bt.errors import ConfigError, HybridError
 
 if TYPE_CHECKING:
     from hybrid_bt.trade.log import Log
@@ -30,12 +29,8 @@ if TYPE_CHECKING:
 ALARM, NO_BROKER = 3, 4  #: exit status
 LIVE = "HYBRID_BT_LIVE"  #: variable that must be "yes" beside --live
 CLOSE_AND = timedelta(minutes=30)  #: after it the close is in the data
-
-
-class Exchange(Protocol):
-    """Of `exchange_calendars`."""
-
-    def next_close(self, moment: datetime) -> datetime: ...
+SESSIONS = timedelta(days=40)  #: that an exchange is looked up for
+NAP = 60.0  #: seconds; a machine that slept is late by no more
 
 
 @command(example="trade --broker paper --state my.state --data us20")
@@ -73,39 +68,26 @@ def main(ctx: click.Context, /, **flags: Flag) -> None:
     _check(flags)
     if flags["every"] is None:
         ctx.exit(_session(flags))
-    wait = _closes(flags["calendar"])
-    while True:
-        time.sleep(wait())
-        _session(flags)
+    stay(partial(_session, flags), flags["calendar"], lambda: datetime.now(UTC), time.sleep)
 
 
 def _check(flags: Flags) -> None:
-    if flags["replay"] and flags["broker"] != "paper":
-        raise ConfigError("--replay walks through past bars, which only --broker paper can; leave it out")
-    if flags["tearsheet"]:
-        raise ConfigError("--tearsheet belongs to `hybrid-bt trade status`; leave it out")
-    if flags["start"] and not flags["replay"]:
-        raise ConfigError("--start belongs to --replay: otherwise an account begins on the newest bar; leave it out")
-    if flags["replay"] and flags["dry_run"]:
-        raise ConfigError("--replay trades past bars, --dry-run none; leave one out")
-    if flags["every"] and (flags["replay"] or flags["dry_run"] or not flags["calendar"]):
-        raise ConfigError("--every close needs --calendar, for example XNYS, and neither --replay nor --dry-run")
-    if flags["live"] and os.environ.get(LIVE) != "yes":
-        raise ConfigError(f"--live trades money and is asked for twice over: set {LIVE}=yes in the environment as well")
-
-
-@contextmanager
-def _home(flags: Flags) -> Iterator[Path]:
-    """Where the state lies; of a dry run, a copy of it."""
-    state: Path = flags["state"]
-    if not flags["dry_run"]:
-        yield state
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / state.name
-        for file in state.absolute().parent.glob(f"{state.name}*"):
-            shutil.copy(file, copy.with_name(file.name))
-        yield copy
+    walks, dry, every = flags["replay"], flags["dry_run"], flags["every"]
+    for refused, why in (
+        (flags["state"].is_dir(), f"--state {flags['state']} is a folder; name a file in it"),
+        (walks and flags["broker"] != "paper", "--replay walks through the past, as only --broker paper can"),
+        (flags["tearsheet"], "--tearsheet belongs to `hybrid-bt trade status`; leave it out"),
+        (flags["start"] and not walks, "--start belongs to --replay; else an account begins on the newest bar"),
+        (walks and dry, "--replay trades past bars, --dry-run none; leave one out"),
+        (every and (walks or dry), "--every close trades what comes; leave --replay and --dry-run out"),
+        (every and not flags["calendar"], "--every close needs --calendar, for example XNYS"),
+        (
+            flags["live"] and os.environ.get(LIVE) != "yes",
+            f"--live trades money: set {LIVE}=yes as well, or leave it out",
+        ),
+    ):
+        if refused:
+            raise ConfigError(why)
 
 
 @collector_paused()
@@ -113,21 +95,25 @@ def _session(flags: Flags) -> int:
     """Open, step and close; the exit status."""
     from hybrid_bt.trade.brokers import BrokerError
     from hybrid_bt.trade.log import Log
-    from hybrid_bt.trade.status import log_of
+    from hybrid_bt.trade.status import copy_of, log_of
 
-    words = Words(flags)  # what cannot be read is refused before anything is made
-    with _home(flags) as state:
+    with copy_of(flags["state"]) if flags["dry_run"] else nullcontext(flags["state"]) as state:
         state.parent.mkdir(parents=True, exist_ok=True)
+        if draws := not (flags["dry_run"] or flags["no_plots"]):
+            flags["folder"].mkdir(parents=True, exist_ok=True)  # what cannot be drawn is refused before it is traded
         log = Log(None if flags["dry_run"] else log_of(state), flags["on_alarm"] or "")
         try:
-            _step(words, state, log)
-        except BrokerError as error:
-            log.alarm("broker", str(error))
+            _step(Words(flags), state, log)
+        except HybridError as error:  # nobody may be there to read it
+            is_away = isinstance(error, BrokerError)
+            log.alarm("broker" if is_away else "refused", str(error))
+            if not is_away:
+                raise
             echo(f"error: {error}", err=True)
             return NO_BROKER
         finally:
             log.close()
-        if not (flags["dry_run"] or flags["no_plots"]):
+        if draws:
             _write_page(state, flags)
     return ALARM if log.alarms else 0
 
@@ -144,6 +130,10 @@ def _step(words: Words, state: Path, log: Log) -> None:
     with closing(open_broker(flags["broker"], place)) as broker:
         reads = words.reads(plan.symbols)
         with closing(Trader(broker, plan, state, log, reads=reads, walks=walks, is_dry=is_dry)) as trader:
+            began = trader.state.bars.stamps[trader.state.first]
+            if flags["start"] and began != first:
+                day, where = f"{began:.10}", "leave --start out to go on, or name another state"
+                raise ConfigError(f"--start {flags['start']}: the account of {flags['state']} began on {day}; {where}")
             step = trader.step()
             while walks and broker.walk():  # type: ignore[attr-defined]  # of paper alone
                 step = trader.step()
@@ -151,11 +141,8 @@ def _step(words: Words, state: Path, log: Log) -> None:
                 how = "json" if flags["as_json"] else "" if flags["quiet"] else "text"
                 print_step(trader, step, how, is_dry=is_dry)
             elif not flags["quiet"]:
-                _print_nothing(said(trader.state.numbers[trader.state.row]), flags)
-
-
-def _print_nothing(bar: str, flags: Flags) -> None:
-    echo(json.dumps({"bar": None, "last": bar}) if flags["as_json"] else f"nothing new since {bar}")
+                bar = said(trader.state.numbers[trader.state.row])
+                echo(json.dumps({"bar": None, "last": bar}) if flags["as_json"] else f"nothing new since {bar}")
 
 
 def _write_page(state: Path, flags: Flags) -> None:
@@ -169,17 +156,22 @@ def _write_page(state: Path, flags: Flags) -> None:
         write_tearsheet(standing, name, folder)
 
 
-def _closes(calendar: str) -> Callable[[], float]:
-    """Seconds to the next close of an exchange and a while, whenever it is asked."""
-    found = library("exchange_calendars", "calendars", "--every close").get_calendar(calendar)
-    return partial(seconds_to_close, found, lambda: datetime.now(UTC))
+def stay(
+    step: Callable[[], object], calendar: str, now: Callable[[], datetime], sleep: Callable[[float], object]
+) -> Never:
+    """Step `CLOSE_AND` behind every close; at once as well, where a session is over and the next one has not begun."""
+    from hybrid_bt.feeds.overlap import exchange
 
-
-def seconds_to_close(calendar: Exchange, now: Callable[[], datetime]) -> float:
-    """To the next close and `CLOSE_AND`."""
-    moment = now()
-    close = calendar.next_close(moment - CLOSE_AND)
-    return max((close + CLOSE_AND - moment).total_seconds(), 0.0)
+    has_stepped = False
+    while True:
+        moment = now()
+        found = exchange(calendar, *(np.datetime64((moment + way).date()) for way in (-SESSIONS, SESSIONS)))
+        between = all(found.next_open(at) < found.next_close(at) for at in (moment, moment - CLOSE_AND))
+        due = moment if between and not has_stepped else found.next_close(moment - CLOSE_AND) + CLOSE_AND
+        while (left := (due - now()).total_seconds()) > 0.0:
+            sleep(min(left, NAP))
+        step()
+        has_stepped = True
 
 
 if __name__ == "__main__":

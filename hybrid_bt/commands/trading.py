@@ -44,7 +44,8 @@ class Words:
 
     @cached_property
     def market(self) -> Market:
-        return market_of(self.flags, end=self.flags["until"])
+        """With all bars that there are, wherever a replay begins: a later evening must come to the same decisions."""
+        return market_of({**self.flags, "start": None}, end=self.flags["until"])
 
     def first(self) -> np.datetime64:
         """The bar that a replay begins on."""
@@ -80,7 +81,8 @@ def print_step(trader: Trader, step: Step, how: str, *, is_dry: bool) -> None:
         echo(json.dumps(plain(told)))
     elif how == "text":
         did = "to send" if is_dry else "sent"
-        title = f"{said(step.stamp)}: equity {holdings.equity:,.2f}, {len(step.sized.orders)} orders {did}"
+        money = f"equity {holdings.equity:,.2f}, cash {holdings.cash:,.2f}"
+        title = f"{said(step.stamp)}: {money}, {len(step.sized.orders)} orders {did}"
         _print_lines(lines, regime_words(step.decision), title)
         for one in trader.log.alarms[-MOST_ALARMS:]:
             echo(*textwrap.wrap(f"ALARM {one['event']}: {one['why']}", COLUMNS, subsequent_indent="    "))

@@ -21,7 +21,8 @@ from hybrid_bt.equations.accounting import broker_day, run_account
 from hybrid_bt.equations.book import NO_TAPE, Account, Tape, new_book, open_account, worth
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.sizing import OrderRules
-from hybrid_bt.trade.brokers.base import Order
+from hybrid_bt.trade.brokers.base import Holdings, Order
+from hybrid_bt.trade.orders import free_cash
 from hybrid_bt.trade.rows import LAPSED, NOTHING, Seen, Told, seen
 
 SHARES_APART = 1e-6  #: of a position: not the same
@@ -198,7 +199,9 @@ def twin(symbols: Sequence[str], rows: Sequence[Entry], costs: Costs, rules: Ord
     def drive(tape: Tape) -> Account:
         entry = [0.0 if close != close else close for close in closes[0]]
         book = new_book(n)._replace(size=list(held), entry=entry)
-        return run_account(opens, closes, days, targets, sides, (first["cash"], costs, rules), book, tape)
+        longs = sum(max(size * price, 0.0) for size, price in zip(held, entry, strict=True))
+        cash = free_cash(Holdings(first["cash"], first["equity"], {}), longs, costs.leverage)
+        return run_account(opens, closes, days, targets, sides, (cash, costs, rules), book, tape)
 
     path = one_path(drive, (len(rows), n))
     return Twin(replace(path, size=path.size + held), [seen(row)["equity"] for row in rows])

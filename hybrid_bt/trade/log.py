@@ -21,6 +21,7 @@ _Answer = TypeVar("_Answer")
 
 PAUSES = (1.0, 4.0, 16.0)  #: seconds before a broker is asked again
 ALARM_SECONDS = 60.0  #: that a command may take
+STDERR = 2
 
 
 class Log:
@@ -45,9 +46,10 @@ class Log:
     """
 
     def __init__(self, path: Path | None, command: str = "", pauses: tuple[float, ...] = PAUSES) -> None:
+        with os_errors(ConfigError, f"--on-alarm {command}", "quote it as for a shell", of=(ValueError,)):
+            self._command = shlex.split(command)
         self._file = None if path is None else _alone(path)
-        self._command, self._pauses = shlex.split(command), pauses
-        self.alarms: list[dict[str, Any]] = []
+        self._pauses, self.alarms = pauses, list[dict[str, Any]]()
 
     def line(self, event: str, **facts: object) -> dict[str, Any]:
         """Write one."""
@@ -58,19 +60,18 @@ class Log:
         return told
 
     def alarm(self, event: str, why: str, **facts: object) -> None:
-        """Write one that a person must look at, and tell the command."""
-        told = self.line(event, alarm=True, why=why, **facts)
-        self.alarms.append(told)
-        if self._command:
-            try:
-                given = json.dumps(told).encode()
-                done: int | str = subprocess.run(
-                    self._command, input=given, timeout=ALARM_SECONDS, check=False
-                ).returncode
-            except (OSError, subprocess.TimeoutExpired) as error:
-                done = str(error)
-            if done:
-                self.line("alarm command failed", command=self._command[0], status=done)
+        """Write one that a person must look at; the command is told it at the end, for no order waits for that."""
+        self.alarms.append(self.line(event, alarm=True, why=why, **facts))
+
+    def _tell(self, alarm: dict[str, Any]) -> None:
+        how: dict[str, Any] = {"timeout": ALARM_SECONDS, "stdout": STDERR}  # standard output is ours, perhaps JSON
+        try:
+            given = json.dumps(alarm).encode()
+            done: int | str = subprocess.run(self._command, input=given, check=False, **how).returncode
+        except (OSError, subprocess.TimeoutExpired) as error:
+            done = str(error)
+        if done:
+            self.line("alarm command failed", command=self._command[0], status=done)
 
     def ask(self, question: Callable[..., _Answer], *given: object) -> _Answer:
         """Of a broker, again some seconds later where that may help; BrokerError where it does not."""
@@ -85,7 +86,9 @@ class Log:
         return question(*given)
 
     def close(self) -> None:
-        """Bring it to the disk."""
+        """Tell the command its alarms, and bring all to the disk."""
+        for alarm in self.alarms if self._command else ():
+            self._tell(alarm)
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._file.close()

@@ -12,7 +12,7 @@ from hybrid_bt.equations.book import new_book, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.trade.brokers.base import Abilities, Order
+from hybrid_bt.trade.brokers.base import Abilities, Holdings, Order
 
 
 class Standing(NamedTuple):
@@ -38,8 +38,23 @@ def order_id(broker: str, stamp: float, symbol: str, target: float) -> str:
     return f"hb-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def check_abilities(abilities: Mapping[str, Abilities], rules: OrderRules) -> None:
+def free_cash(holdings: Holdings, longs: float, leverage: float) -> float:
+    """Cash that orders may take, as `send_orders` counts it: 1/leverage of each long is paid.
+
+    Where the broker does not say, longs, worth `longs` in all, count as bought at their last closes.
+    """
+    known = holdings.free == holdings.free
+    return holdings.free if known else holdings.cash + (1.0 - 1.0 / leverage) * longs
+
+
+def check_abilities(abilities: Mapping[str, Abilities], rules: OrderRules, leverage: float) -> None:
     """Refuse, before the first order, what the broker cannot do whatever is decided."""
+    most = min(can.leverage for can in abilities.values())
+    if leverage > most:
+        raise ConfigError(
+            f"broker: the account holds at most {most:g} x its equity, account.leverage is {leverage:g}; give one that "
+            "it carries, and risk.net_limit below it, in --config, or --mode stable"
+        )
     whole = [symbol for symbol, can in abilities.items() if not can.fractions]
     if whole and (rules.lot == 0.0 or rules.lot != round(rules.lot)):
         raise ConfigError(

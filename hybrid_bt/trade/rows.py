@@ -31,6 +31,7 @@ class Seen(TypedDict):
     next_open: str  #: that the orders are for; empty on a bar that was missed
     together: list[int]  #: (N,) symbols of a label were one decision, or empty
     scales: dict[str, float]  #: what all earlier prices of a symbol were multiplied by since the row before
+    before: list[tuple[float, list[float]]]  #: of the first row, stamps and closes (N,) of the bars before it
 
 
 _FIELDS: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Seen).items()}

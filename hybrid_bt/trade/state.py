@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.bars.findings import say
 from hybrid_bt.brain.journal import REVISED, Entry, Journal, Prices, said
 from hybrid_bt.brain.session import Advise, Session
 from hybrid_bt.errors import StateError
@@ -18,7 +19,9 @@ from hybrid_bt.feeds.lines import date_numbers
 from hybrid_bt.trade.brokers.base import Answer, Broker, Holdings, Order
 from hybrid_bt.trade.log import Log
 from hybrid_bt.trade.rows import LAPSED, Seen, Told, follow, seen, told
-from hybrid_bt.trade.scales import scale_of
+from hybrid_bt.trade.scales import LOOKED_AT, scale_of
+
+JUMPS = ("jump", "split", "unit")  #: rules of `bars.findings`
 
 
 class State:
@@ -89,26 +92,28 @@ class State:
         for i, symbol in enumerate(self.bars.symbols):
             scale = scale_of(*self._both(rows, i, symbol))
             if scale is None:
-                self._log.alarm("data revised", f"closes of {symbol} are not those of before", symbol=symbol)
                 raise StateError(f"state: closes of {symbol} are not those that {self.journal.path} has; {REVISED}")
             if scale != 1.0:
                 found[symbol] = scale
         return found
 
     def _both(self, rows: Sequence[Entry], i: int, symbol: str) -> tuple[list[float], list[float]]:
-        """Prices as the rows have them, since they were rescaled last, and as the data has them."""
-        before: list[float] = []
-        now: list[float] = []
+        """Prices as the rows have them, since they were rescaled last, and as the data has them.
+
+        The bars before the first row, and before a rescaling of the last one, count as well where one price is all.
+        """
+        before, now, scale = [], [], 1.0  # type: list[float], list[float], float
         places = {number: row for row, number in enumerate(self.numbers)}
-        for row in reversed([row for row in rows if row.stamp in places]):
-            before.insert(0, row.closes[i])
-            now.insert(0, float(self.bars.close[places[row.stamp], i]))
-            if symbol in seen(row)["scales"]:
-                break
-        bar = rows[-1].prices[i] if rows[-1].prices else None
-        if len(before) == 1 and bar is not None and rows[-1].stamp in places:  # one close does not tell
-            before.append(bar[0])
-            now.append(float(self.bars.open[places[rows[-1].stamp], i]))
+        known = [(stamp, closes[i], 1.0) for stamp, closes in seen(rows[0])["before"]]
+        known += [(row.stamp, row.closes[i], seen(row)["scales"].get(symbol, 1.0)) for row in rows]
+        for stamp, close, factor in reversed(known):
+            if stamp in places:
+                before.insert(0, close * scale)
+                now.insert(0, float(self.bars.close[places[stamp], i]))
+            if factor != 1.0:
+                if len(before) > 1 or before == now:
+                    break
+                scale *= factor
         return before, now
 
     def look(self, bars: Bars) -> None:
@@ -116,6 +121,12 @@ class State:
         self.bars = bars
         if bars.n_bars > len(self.numbers):
             self.numbers += date_numbers(bars.stamps[len(self.numbers) :]).tolist()
+
+    def doubt(self, row: int) -> None:
+        """Alarms of prices that may be wrong, on the bar that they are traded on first."""
+        for one in self.bars.findings:
+            if one.rule in JUMPS and one.first == say_stamp(self.bars.stamps[row]):
+                self._log.alarm("price", say(one), bar=one.first, symbol=one.symbol)
 
     def last_closes(self, row: int) -> list[float]:
         """(N,) of each symbol's last bar; NaN before its first."""
@@ -135,7 +146,7 @@ class State:
     def seen(self, broker: Broker, holdings: Holdings | None) -> Seen:
         """The account for the next row, with what became of orders; None on a bar that was missed."""
         nan = float("nan")
-        cash, equity, positions = holdings or (nan, nan, {})
+        cash, equity, positions, _ = holdings or Holdings(nan, nan, {})
         asked = [id for id in self.pending if id not in self.over]
         known: Mapping[str, Answer] = self._log.ask(broker.orders, asked) if asked else {}
         answers = {id: told(known[id]) if id in known else (LAPSED, [], "") for id in asked}
@@ -149,7 +160,12 @@ class State:
             "next_open": "",
             "together": [],
             "scales": self._scales,
+            "before": [] if self.rows else self._before(),
         }
+
+    def _before(self) -> list[tuple[float, list[float]]]:
+        some = slice(max(self.first - LOOKED_AT, 0), self.first)
+        return list(zip(self.numbers[some], self.bars.close[some].tolist(), strict=True))
 
     def keep(self, session: Session, row: int, account: Seen, sent: Sequence[float] | None, *, lasting: bool) -> None:
         """Write the row of the session's last bar, and of the targets `sent`."""

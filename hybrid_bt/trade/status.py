@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from hybrid_bt.brain.journal import Entry, Journal, said
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.sizing import OrderRules
-from hybrid_bt.errors import StateError, os_errors
+from hybrid_bt.errors import HybridError, StateError, os_errors
 from hybrid_bt.files.texts import json_object
 from hybrid_bt.trade.beside import Twin, against_us, bought_since, twin
 from hybrid_bt.trade.brokers.base import Order
@@ -42,13 +46,27 @@ class Standing(NamedTuple):
     alarms: Sequence[dict[str, Any]]  #: of the log, oldest first
 
 
+@contextmanager
+def copy_of(state: Path) -> Iterator[Path]:
+    """A copy of a state and of all that is kept beside it, in whose place errors name the state."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / state.name
+        for file in state.absolute().parent.glob(f"{glob.escape(state.name)}*"):
+            if file.is_file() and file.name.removeprefix(state.name)[:1] in ("", "."):
+                shutil.copy(file, copy.with_name(file.name))
+        try:
+            yield copy
+        except HybridError as error:
+            raise type(error)(str(error).replace(str(copy), str(state))) from error
+
+
 def read_standing(path: Path) -> Standing:
-    """Of a state and the log beside it.
+    """Of a state and the log beside it, also while somebody trades with it.
 
     Raises
     ------
     StateError
-        If there is none with a row, or it is in use.
+        If there is none with a row.
     """
     remedy = "name the --state of hybrid-bt trade"
     with os_errors(StateError, f"state: cannot read {path}", remedy), path.open("rb") as file:
@@ -56,9 +74,10 @@ def read_standing(path: Path) -> Standing:
     fit = head.get("fit") or {}
     if "broker" not in fit:
         raise StateError(f"state: {path} is no state of hybrid-bt trade; name another file")
-    journal = Journal(path, fit, SEEN)
-    rows, symbols = journal.rows(), tuple(fit["symbols"])
-    journal.close()
+    with copy_of(path) as copy:
+        journal = Journal(copy, fit, SEEN)
+        rows, symbols = journal.rows(), tuple(fit["symbols"])
+        journal.close()
     if not rows:
         raise StateError(f"state: {path} has no bar yet; run hybrid-bt trade first")
     numbers = {key.rpartition(".")[2]: number for key, number in fit.items() if key.startswith(("costs.", "account."))}

@@ -30,7 +30,7 @@ from hybrid_bt.trade.beside import Difference, beside
 from hybrid_bt.trade.brokers.base import Broker, BrokerError, Clock, Holdings, Order, Status
 from hybrid_bt.trade.log import Log
 from hybrid_bt.trade.memory import remember
-from hybrid_bt.trade.orders import Sized, Standing, check_abilities, sized
+from hybrid_bt.trade.orders import Sized, Standing, check_abilities, free_cash, sized
 from hybrid_bt.trade.rows import LAPSED, SEEN, Seen, Told, moment_text, order_of, seen, told, written
 from hybrid_bt.trade.state import State
 
@@ -110,7 +110,7 @@ class Trader:
         fit = state_fit(plan.config, policies, plan.symbols, plan.pairs, None, reads is not None)
         journal = Journal(path, fit | {"broker": broker.name}, SEEN)
         self.abilities = log.ask(broker.abilities, plan.symbols)
-        check_abilities(self.abilities, plan.config.order_rules)
+        check_abilities(self.abilities, plan.config.order_rules, plan.config.costs.leverage)
         bars: Bars = log.ask(broker.bars, plan.symbols)
         self.state = state = State(journal, log, bars)
         self.case = prepare(
@@ -165,9 +165,7 @@ class Trader:
             return None
         clock: Clock = self.log.ask(self.broker.clock)
         if clock.is_open and clock.next_open > clock.now:
-            raise BrokerError(
-                "broker: the market is open, and its bar not over; step between a close and the next open"
-            )
+            raise BrokerError("broker: the market is open, its bar not over; step between a close and the next open")
         for row in range(state.row + 1 if state.rows else newest, newest):
             self._pass_over(row)
         return self._trade(newest, clock)
@@ -189,13 +187,15 @@ class Trader:
         targets = self.session.bar(stamp, closes, lambda: books, self._advise(stamp))
         decision = self.session.decision
         assert targets is not None and decision is not None
-        standing = Standing(account["cash"], books.equity, self._with_underway(sizes, account), state.was_ruined)
+        longs = sum(max(size * close, 0.0) for size, close in zip(sizes, worth, strict=True))
+        cash = free_cash(holdings, longs, config.costs.leverage)
+        standing = Standing(cash, books.equity, self._with_underway(sizes, account), state.was_ruined)
         together = [int(label) for label in self.session.together]
         terms = config.order_rules, config.costs
-        decided = targets, together
-        found = sized(self.broker.name, stamp, symbols, closes, decided, standing, terms, self.abilities)
+        found = sized(self.broker.name, stamp, symbols, closes, (targets, together), standing, terms, self.abilities)
         account["ruined"], account["together"] = found.ruined, together
         account["orders"], account["next_open"] = [*map(written, found.orders)], moment_text(clock.next_open)
+        state.doubt(row)
         differences = self._beside(row, account)
         answers: Mapping[str, Told] = {}
         if not self._is_dry:

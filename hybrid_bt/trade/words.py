@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hybrid_bt.bars.market import Market
+from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.trade.trader import Step, Trader
@@ -30,17 +31,18 @@ def lines_of(trader: Trader, step: Step) -> list[Line]:
     """Every symbol that is held, wanted or ordered."""
     orders = {order.symbol: order.size for order in step.sized.orders}
     market, band = trader.case.market, trader.case.config.order_rules.rebalance_band
-    found = []
+    learned, found = trader.case.trained_until, []
+    in_sample = "in-sample: " if learned is not None and moment_of(step.stamp).date() <= learned else ""
     for i, symbol in enumerate(market.bars.symbols):
         held, order, target, close = step.sizes[i], orders.get(symbol, 0.0), step.targets[i], step.closes[i]
         if held or order or target:
-            why = reason(i, step.decision, market)
+            why = in_sample + reason(i, step.decision, market)
             apart = target - held * close / step.holdings.equity
             if symbol in step.sized.held_back:
                 why += "; it, or what is one decision with it, may not be short here: no order"
             elif not order and 0.0 < abs(apart) < band:
                 why += f"; inside the band of {band:.1%}: no order"
-            elif not order and target == target and apart:
+            elif not order and apart == apart and apart:
                 why += "; less than one lot, or more than cash carries: no order"
             value = order * close if order else 0.0
             found.append(Line(symbol, held, 100.0 * target, held + order, order, value, why))

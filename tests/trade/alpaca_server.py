@@ -66,6 +66,7 @@ class Server:
         self.patience_seconds = 1.0  #: of a slow answer; more than the client's
         self.page_bars = 10_000
         self.blocked = self.is_open = False
+        self.multiplier = "2"
         self.log: list[tuple[str, str, Json]] = []
         self._lock = threading.RLock()
         server = self
@@ -224,6 +225,7 @@ class Server:
     def _account(self) -> Json:
         equity = self.cash + sum(size * self.close_of(symbol) for symbol, size in self.positions.items())
         money = {"cash": str(self.cash), "equity": str(equity), "buying_power": str(2 * equity)}
+        money["multiplier"] = self.multiplier
         flags = {"shorting_enabled": True, "account_blocked": False, "trading_blocked": self.blocked}
         return {"account_number": "PA3STANDIN", "status": "ACTIVE", **money, **flags}
 

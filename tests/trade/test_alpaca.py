@@ -223,6 +223,13 @@ def test_abilities_are_those_of_the_asset_and_of_the_account(server: Server, bro
     assert refused.status is Status.REJECTED and "short" in refused.reason
 
 
+@pytest.mark.parametrize(("multiplier", "leverage"), [("1", 1.0), ("2", 2.0), ("4", 2.0)])
+def test_an_account_without_the_margin_that_is_wanted_is_refused(server: Server, multiplier: str, leverage: float):
+    """Four times is of the day; over night it is two."""
+    server.multiplier = multiplier
+    assert {one.leverage for one in Alpaca(start=FIRST).abilities(["KO", "PEP"]).values()} == {leverage}
+
+
 def test_money_that_the_first_order_has_reserved_does_not_hide_it(server: Server, broker: Alpaca):
     large = order("large", size=round(150_000.0 / server.close_of("KO")))
     assert broker.submit(large) == broker.submit(large) == Alpaca(start=FIRST).submit(large)

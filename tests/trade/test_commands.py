@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +19,13 @@ from click.testing import CliRunner, Result
 from places import ROOT
 from trade_cases import PAIRS, SYMBOLS
 
+from hybrid_bt import load_bars
 from hybrid_bt.commands.advise import main as advise
-from hybrid_bt.commands.trade import CLOSE_AND, LIVE, main, seconds_to_close
+from hybrid_bt.commands.trade import LIVE, NAP, main, stay
+from hybrid_bt.trade.holdings import read_holdings
 
+SESSIONS = load_bars("us20").stamps.astype("M8[D]")
+CLI = "import sys; from hybrid_bt.commands.cli import main; main(sys.argv[1:])"
 MARKET = ("--symbols", ",".join(SYMBOLS), "--pairs", ",".join(PAIRS))
 
 
@@ -62,11 +68,63 @@ def test_an_alarm_is_a_status_a_line_and_a_command(tmp_path: Path) -> None:
     assert not (tmp_path / "fig").exists()
 
 
+def test_an_evening_that_is_refused_is_an_alarm(tmp_path: Path) -> None:
+    """Prices that are gone, revised or shorter, and other words: whatever a person at a terminal would read."""
+    state, heard, prices = tmp_path / "my.state", tmp_path / "heard", tmp_path / "prices.csv"
+    bars = load_bars("us20").select(SYMBOLS).between("2020-12-01", "2022-12-22")
+    rows = [[str(stamp)[:10], *map(str, row)] for stamp, row in zip(bars.stamps, bars.close.tolist(), strict=True)]
+    head = ["Date", *SYMBOLS]
+    revised, lately = ([row[:] for row in rows] for _ in range(2))
+    revised[-60][1], lately[-2][1] = (str(1.02 * float(row[1])) for row in (rows[-60], rows[-2]))
+    text, prices_of = quoted([head, *rows], ","), ["--data", str(prices), "--pairs", PAIRS[0], "--no-plots", "-q"]
+    command = f"{sys.executable} -c \"import sys; open({str(heard)!r}, 'w').write(sys.stdin.read())\""
+    given = ["--state", str(state), *prices_of, "--on-alarm", command]
+    prices.write_text(quoted([head, *rows[:-1]], ","))
+    assert CliRunner().invoke(main, given).exit_code == 0 and not heard.exists()
+    kept = state.read_bytes()
+    for text, more, why in (
+        (None, (), "neither a source"),
+        (quoted([head, *rows[:-2]], ","), (), "no bar on"),
+        (quoted([head, *revised], ","), (), "earlier prices were revised"),
+        (quoted([head, *lately], ","), (), "revised"),
+        (quoted([head, *rows], ","), ("--fee-bps", "3"), "fee_bps"),
+    ):
+        prices.unlink(missing_ok=True)
+        if text is not None:
+            prices.write_text(text)
+        done = CliRunner().invoke(main, [*given, *more])
+        assert done.exit_code == 2, done.output
+        told = json.loads(heard.read_text())
+        assert told["event"] == "refused" and why in told["why"] and told["why"].split(";")[0] in done.output
+        heard.unlink()
+        assert state.read_bytes() == kept
+    assert CliRunner().invoke(main, given).exit_code == 0
+
+
 def test_an_alarm_command_that_fails_is_told(tmp_path: Path) -> None:
     state = tmp_path / "my.state"
     trade("--until", "2022-12-20", "--no-plots", state=state)
     assert trade("--until", "2022-12-22", "--no-plots", "--on-alarm", "/no/such", state=state).exit_code == 3
     assert '"alarm command failed"' in (tmp_path / "my.state.log").read_text()
+
+
+def test_no_order_waits_for_an_alarm_command_and_none_writes_into_our_output(tmp_path: Path) -> None:
+    """It is told behind the orders, and prints to standard error."""
+    state, seen = tmp_path / "my.state", tmp_path / "seen"
+    code = f"import shutil; shutil.copy({str(state) + '.log'!r}, {str(seen)!r}); print('told')"
+    command = ["trade", *MARKET, "--state", str(state), "--no-plots", "--json"]
+    command += ["--on-alarm", f'{sys.executable} -c "{code}"', "--until"]
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", CLI, *command, day], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        for day in ("2022-12-20", "2022-12-22")
+    ]
+    assert [one.returncode for one in done] == [0, 3], done[1].stderr
+    orders = json.loads(done[1].stdout)["orders"]
+    assert "told" in done[1].stderr
+    events = [json.loads(line)["event"] for line in seen.read_text().splitlines()]
+    assert events.index("missed") < len(events) - len(orders) and events[-len(orders) :] == ["order"] * len(orders)
 
 
 def test_dry_run_says_what_would_be_sent_and_leaves_no_trace(tmp_path: Path) -> None:
@@ -82,6 +140,16 @@ def test_dry_run_says_what_would_be_sent_and_leaves_no_trace(tmp_path: Path) -> 
     assert "KO: SAC wants" in text and "KO:PEP z =" in text and not fresh.exists()
 
 
+@pytest.mark.parametrize("name", ["my", "my[1].state", "*"])
+def test_dry_run_takes_its_own_account_whatever_else_is_called_alike(tmp_path: Path, name: str) -> None:
+    (tmp_path / "my_prices").mkdir()
+    trade("--until", "2022-12-20", "--no-plots", state=tmp_path / "my.other")
+    assert trade("--until", "2022-12-20", "--no-plots", state=tmp_path / name).exit_code == 0
+    dry = json.loads(trade("--until", "2022-12-21", "--dry-run", "--json", state=tmp_path / name).output)
+    assert dry == json.loads(trade("--until", "2022-12-21", "--no-plots", "--json", state=tmp_path / name).output)
+    assert any(line["held"] for line in dry["lines"])
+
+
 def test_replay_begins_and_ends_where_it_is_told(tmp_path: Path) -> None:
     state = tmp_path / "my.state"
     flags = ("--replay", "--start", "2022-11-01", "--until", "2022-11-30", "--json")
@@ -91,6 +159,25 @@ def test_replay_begins_and_ends_where_it_is_told(tmp_path: Path) -> None:
     assert trade("--replay", "--until", "2022-12-05", "--json", state=state).exit_code == 0  # and goes on from there
     told = json.loads(CliRunner().invoke(main, ["status", "--state", str(state), "--json"]).output)
     assert (told["begun"], told["bar"], told["alarms"]) == ("2022-11-01", "2022-12-05", 0)
+    again = trade(*flags[:3], "--until", "2022-12-06", "--json", state=state)  # the same words, later
+    assert again.exit_code == 0 and json.loads(again.output)["bar"] == "2022-12-06"
+    other = trade("--replay", "--start", "2022-11-02", "--until", "2022-12-07", state=state)
+    assert other.exit_code == 2 and "began on 2022-11-01" in other.output
+
+
+def test_spans_one_after_the_other_are_one_span(tmp_path: Path) -> None:
+    """To the byte, whether replayed at once, in pieces, or traded in the evening in between."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    trade("--replay", "--start", "2022-11-01", "--until", "2022-11-30", "--no-plots", "-q", state=whole)
+    for flags in (
+        ("--replay", "--start", "2022-11-01", "--until", "2022-11-09"),
+        ("--until", "2022-11-10"),
+        ("--replay", "--until", "2022-11-23"),
+        ("--until", "2022-11-25"),
+        ("--replay", "--until", "2022-11-30"),
+    ):
+        assert trade(*flags, "--no-plots", "-q", state=pieces).exit_code == 0
+    assert whole.read_bytes() == pieces.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +189,7 @@ def test_replay_begins_and_ends_where_it_is_told(tmp_path: Path) -> None:
         (("--every", "close"), "--calendar"),
         (("--live",), LIVE),
         (("--broker", "papr"), "did you mean 'paper'"),
+        (("--on-alarm", "tell 'me"), "--on-alarm tell 'me: No closing quotation"),
         (("--lot", "0.3", "--until", "2022-12-20", "--cash", "-1"), "cash"),
     ],
 )
@@ -111,6 +199,21 @@ def test_what_makes_no_sense_is_refused(
     monkeypatch.delenv(LIVE, raising=False)
     done = trade(*flags, state=tmp_path / "s")  # type: ignore[misc]
     assert done.exit_code == 2 and why in done.output
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("place", [".", "/", ".."])
+def test_a_folder_is_no_state(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = trade("--until", "2022-12-20", "--no-plots", state=Path(place))
+    assert done.exit_code == 2 and "is a folder; name a file" in done.output
+    assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
+
+
+def test_what_cannot_be_drawn_is_refused_before_it_is_traded(tmp_path: Path) -> None:
+    (tmp_path / "fig").write_text("mine")
+    assert trade("--until", "2022-12-20", state=tmp_path / "s").exit_code == 2
     assert not (tmp_path / "s").exists()
 
 
@@ -154,17 +257,75 @@ def test_advice_for_cash_alone() -> None:
     assert sum(line["value"] for line in said["lines"]) <= 10000.0 and said["orders"]
 
 
+HELD = {"KO": 1234.0, "PEP": -5.5}
+WAYS = {  #: how shares and money are written, and the separators beside which nothing else is meant
+    "plain": ("1234", "-5.5", "10000", ",;\t|"),
+    "English": ("1,234", "-5.50", "$10,000.00", ",;\t|"),
+    "comma": ("1234", "-5,5", "10000,0", ",;\t|"),
+    "continental": ("1.234", "-5,5", "10.000,00 EUR", ",;\t|"),
+    "spaces": ("1 234", "(5.5)", "1e4", ",;\t|"),
+    "typeset": ("1'234.0", "\u22125.5", "10K", ",;\t|"),
+}
+HEADS = (
+    (("symbol", "shares"), "row"),
+    (("Ticker", "Account", "Qty"), "row"),
+    (("Description", "SYMBOL", "Quantity", "Price"), "row"),
+    (("Symbol", "Name", "Position", "Cash"), "column"),
+)
+
+
+def quoted(rows: Iterable[Sequence[str]], separator: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator).writerows(rows)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("head", "cash"), HEADS)
+def test_holdings_as_people_and_brokers_write_them(tmp_path: Path, way: str, head: tuple[str, ...], cash: str) -> None:
+    """Separators, decimal marks, case, titles, encodings and columns that nobody asked for change nothing."""
+    ko, pep, money, separators = WAYS[way]
+    path = tmp_path / "held.csv"
+    lines = [("ko", ko), ("Pep", pep), ("CVX", "0")] + [("Cash", money)] * (cash == "row")
+    for separator in separators:
+        rows = [[*head]]
+        for symbol, shares in lines:
+            of = {"symbol": symbol, "ticker": symbol, "shares": shares, "qty": shares, "quantity": shares}
+            of |= {"position": shares, "cash": money if symbol == "ko" else "", "price": "1,5"}
+            rows.append([of.get(name.lower(), f"a {separator} b") for name in head])
+        for before, encoding in (
+            ("", "utf-8"),
+            ("", "utf-8-sig"),
+            (f"sep={separator}\n", "utf-16"),
+            ("Mine\n\n", "utf-8"),
+        ):
+            path.write_bytes((before + quoted(rows, separator)).encode(encoding))
+            assert read_holdings(path, (*SYMBOLS, "CASH")) == (10_000.0, HELD), path.read_text(encoding)
+
+
 @pytest.mark.parametrize(
     ("text", "flags", "why"),
     [
         (None, (), "--holdings H.csv, --cash"),
         ("symbol,shares\nKO,1\ncash,5\n", ("--cash", "7"), "said twice"),
         ("symbol,shares\nKOO,1\n", (), "did you mean 'KO'"),
-        ("symbol,shares\nKO,1\nKO,2\n", (), "row 3"),
+        ("symbol,shares\nKO,1\nko,2\n", (), "row 3"),
         ("symbol,shares\nKO,many\n", (), "row 2"),
         ("symbol,shares\nKO,inf\n", (), "row 2"),
-        ("symbol,price\nKO,1\n", (), "columns"),
-        ("", (), "columns"),
+        ("symbol,shares\nKO,1_0\n", (), "row 2"),
+        ("symbol,shares\nKO,\n", (), "row 2"),
+        ("symbol,shares\n,5\n", (), "row 2"),
+        ("symbol,shares\nKO,1,234\n", (), "'KO,1,234'"),
+        ("symbol;shares\nKO;1,234\n", (), "row 2"),
+        ("symbol;shares\nKO;1.234\n", (), "row 2"),
+        ("symbol;shares\nKO;1,5\nPEP;1.5\n", (), "two decimal marks"),
+        ("symbol,shares,shares\nKO,1,2\n", (), "one column shares"),
+        ("symbol,shares,cash\nKO,1,5\nPEP,1,6\n", (), "5.00 and as 6.00"),
+        ("symbol,shares,cash\nKO,1,5\ncash,6,\n", (), "5.00 and as 6.00"),
+        ("symbol,shares,cash\nKO,1,inf\n", (), "row 2"),
+        ("symbol,price\nKO,1\n", (), "one column symbol"),
+        ("PK\x03\x04\0\0", (), "save it as CSV"),
+        ("", (), "one column symbol"),
         ("symbol,shares\ncash,0\n", (), "say the cash"),
     ],
 )
@@ -175,6 +336,36 @@ def test_holdings_that_cannot_be_read(tmp_path: Path, text: str | None, flags: t
         flags = ("--holdings", str(path), *flags)
     done = advised(*flags)
     assert done.exit_code == 2 and why in done.output
+
+
+def test_what_is_held_and_has_no_price_yet_is_refused(tmp_path: Path) -> None:
+    bars = load_bars("us20").select(["KO", "PEP"]).between("2020-01-02", "2022-12-20")
+    rows = [
+        [str(stamp)[:10], *map(str, closes)] for stamp, closes in zip(bars.stamps, bars.close.tolist(), strict=True)
+    ]
+    for row in rows[:-5]:
+        row[2] = ""
+    (tmp_path / "prices.csv").write_text(quoted([["Date", "KO", "PEP"], *rows], ","))
+    (tmp_path / "held.csv").write_text("symbol,shares\nPEP,5\ncash,1000\n")
+    asked = ["--data", str(tmp_path / "prices.csv"), "--holdings", str(tmp_path / "held.csv")]
+    done = CliRunner().invoke(advise, [*asked, "--until", rows[-9][0]], catch_exceptions=False)
+    assert done.exit_code == 2 and "PEP has no price up to" in done.output
+    for row in rows[-2:]:
+        row[2] = ""  # and where it has none today, nothing else is said to stand in the way
+    rows[-3][2] = rows[-4][2]
+    (tmp_path / "prices.csv").write_text(quoted([["Date", "KO", "PEP"], *rows], ","))
+    done = CliRunner().invoke(advise, [*asked, "--json"], catch_exceptions=False)
+    (line,) = [one for one in json.loads(done.output)["lines"] if one["symbol"] == "PEP"]
+    assert line["reason"] == "no bar here: no order" and line["order"] == 0.0
+
+
+def test_what_is_decided_in_sample_is_marked_in_every_form() -> None:
+    for form in ("--csv", "--json", "--lot=1"):
+        asked = [*MARKET, "--cash", "1e6", "--until", "2008-06-02", form]
+        assert CliRunner().invoke(advise, asked).exit_code == 2
+        done = CliRunner().invoke(advise, [*asked, "--allow-in-sample"])
+        assert done.exit_code == 0 and "in-sample" in done.output
+    assert "in-sample" not in advised("--cash", "1e6").output
 
 
 ALONE = """
@@ -199,17 +390,58 @@ def test_a_step_loads_little_and_asks_no_network(tmp_path: Path, command: tuple[
     assert done.returncode == 0 and done.stderr.split() == [], done.stderr
 
 
-def test_seconds_to_the_close() -> None:
-    from datetime import UTC, datetime, timedelta
+class Clock:
+    """A day in a moment: who sleeps moves it."""
 
-    closes = [datetime(2024, 5, day, 20, tzinfo=UTC) for day in (2, 3, 6)]
-    calendar = SimpleNamespace(next_close=lambda moment: next(close for close in closes if close > moment))
-    for now, to in (
-        (closes[0] - timedelta(hours=1), timedelta(hours=1) + CLOSE_AND),
-        (closes[0] + CLOSE_AND / 2, CLOSE_AND / 2),
-        (closes[1] + 2 * CLOSE_AND, closes[2] - closes[1] - CLOSE_AND),
-    ):
-        assert seconds_to_close(calendar, lambda now=now: now) == to.total_seconds()  # type: ignore[misc]
+    def __init__(self, now: str) -> None:
+        self.time, self.naps = datetime.fromisoformat(now).replace(tzinfo=UTC), list[float]()
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0.0
+        self.naps.append(seconds)
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("begins", "steps"),
+    [  # Thanksgiving is the 24th, the 25th a half day, and then a weekend; the clocks of New York change on the 6th
+        ("2022-11-23 15:00", ("2022-11-23 21:30", "2022-11-25 18:30", "2022-11-28 21:30")),
+        ("2022-11-23 21:10", ("2022-11-23 21:30", "2022-11-25 18:30")),
+        ("2022-11-23 22:00", ("2022-11-23 22:00", "2022-11-25 18:30", "2022-11-28 21:30")),
+        ("2022-11-26 12:00", ("2022-11-26 12:00", "2022-11-28 21:30", "2022-11-29 21:30")),
+        ("2022-11-04 14:00", ("2022-11-04 20:30", "2022-11-07 21:30")),
+    ],
+)
+def test_every_close_steps_behind_each_session_of_the_exchange(
+    tmp_path: Path, begins: str, steps: tuple[str, ...]
+) -> None:
+    """By the exchange's own calendar; each step trades the bars that there are by then."""
+    pytest.importorskip("exchange_calendars")
+    clock, done, state = Clock(begins), list[str](), tmp_path / "my.state"
+
+    def step() -> None:
+        done.append(f"{clock.time:%Y-%m-%d %H:%M}")
+        told = trade("--until", f"{clock.time:%Y-%m-%d}", "--no-plots", "--json", state=state)
+        assert told.exit_code == 0, told.output  # nothing was missed
+        if len(done) == len(steps):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stay(step, "XNYS", clock.now, clock.sleep)
+    assert tuple(done) == steps and max(clock.naps) <= NAP
+    told = json.loads(CliRunner().invoke(main, ["status", "--state", str(state), "--json"]).output)
+    sessions = [day for day in map(str, SESSIONS) if day <= steps[-1][:10]]
+    assert (told["bar"], told["alarms"]) == (sessions[-1], 0)
+    assert told["bars"] == len([day for day in sessions if day >= told["begun"]])
+
+
+def test_every_close_needs_an_exchange_that_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("exchange_calendars")
+    done = trade("--every", "close", "--calendar", "XNYZ", state=tmp_path / "s")
+    assert done.exit_code == 2 and "is no exchange" in done.output
 
 
 def test_a_package_may_offer_a_broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def check_equal(run: Run, home: Path) -> None:
     assert np.array_equal([row.sent for row in standing.rows], run.decisions.sent, equal_nan=True)
     assert np.array_equal(standing.twin.live, hybrid.equity)
     assert np.array_equal(standing.twin.path.equity, hybrid.equity)
+    assert [row.account["cash"] for row in standing.rows] == hybrid.cash.tolist()
     assert fills_of(home / "s.paper") == [(run.bars.symbols[one.symbol], *one[3:]) for one in hybrid.fills]
     ordered = sum(len(row.account["orders"]) for row in standing.rows)
     assert ordered == len(hybrid.fills) + hybrid.rejected + len(standing.pending)

@@ -12,15 +12,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from trade_cases import SYMBOLS, Desk, Odd, scaled, small
+from trade_cases import PAIRS, SYMBOLS, Desk, Odd, scaled, small
 
-from hybrid_bt import load_config
+from hybrid_bt import load_bars, load_config
+from hybrid_bt.bars.market import Market
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, StateError
-from hybrid_bt.trade.brokers import Abilities, Answer, BrokerError, Fill, Order, Place, Status, open_broker
+from hybrid_bt.trade.brokers import Abilities, Answer, BrokerError, Fill, Holdings, Order, Place, Status, open_broker
 from hybrid_bt.trade.orders import Standing, check_abilities, order_id, sized
 from hybrid_bt.trade.rows import seen
+from hybrid_bt.trade.status import read_standing
 from hybrid_bt.trade.trader import Step
 
 DAYS = ("2020-01-02", "2020-01-03", "2020-01-06", "2020-01-07")
@@ -324,6 +327,26 @@ def test_prices_adjusted_for_a_dividend_move_no_share_of_a_broker_that_pays_it(d
     assert "prices rescaled" in events(desk)
 
 
+@pytest.mark.parametrize("evenings", [1, 2])
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_a_close_that_is_corrected_is_no_split(tmp_path: Path, evenings: int, rescaled: bool) -> None:
+    """Where one price is all that is known of a symbol since it was rescaled, the bars before it tell."""
+    market = small("2020-01-31")
+    desk, bars = Desk(tmp_path, market), market.bars
+    for day in DAYS[:evenings]:
+        desk.step(day)
+    if rescaled:
+        bars = scaled(bars, "KO", 0.5)
+        desk.step(DAYS[evenings], bars)
+    last, kept = DAYS[evenings - 1 + rescaled], (tmp_path / "s").read_bytes()
+    row = int(np.searchsorted(bars.stamps, np.datetime64(last)))
+    corrected = scaled(scaled(bars, "KO", 1.02, before=row + 1), "KO", 1.0 / 1.02, before=row)
+    with pytest.raises(StateError, match="revised"):
+        desk.step(last, corrected)
+    assert (tmp_path / "s").read_bytes() == kept
+    assert desk.step(DAYS[evenings + rescaled], bars) is not None and desk.events() == []  # with the earlier data
+
+
 def test_revised_data_is_refused(desk: Desk) -> None:
     desk.step(DAYS[1])
     bars = desk.market.bars
@@ -334,7 +357,6 @@ def test_revised_data_is_refused(desk: Desk) -> None:
     revised = type(bars)(bars.name, bars.symbols, bars.stamps, volume=bars.volume, **prices)
     with pytest.raises(StateError, match=r"KO .*revised"):
         desk.step(DAYS[2], revised)
-    assert desk.events() == ["data revised"]
     plain = Desk(desk.home / "plain", desk.market)
     plain.home.mkdir()
     for day in DAYS[:2]:
@@ -348,6 +370,11 @@ def test_two_processes_at_once(desk: Desk) -> None:
         code = "import sys; from pathlib import Path; from hybrid_bt.trade.log import Log; Log(Path(sys.argv[1]))"
         other = [sys.executable, "-c", code, str(desk.home / "s.log")]
         done = subprocess.run(other, capture_output=True, text=True, check=False)
+        kept = (desk.home / "s").read_bytes()
+        with (desk.home / "s").open("ab") as file:
+            file.write(b"12345678 [7372")  # of a row that is being written
+        assert len(read_standing(desk.home / "s").rows) == 1  # who only looks is never in the way
+        assert (desk.home / "s").read_bytes() == kept + b"12345678 [7372"
     assert done.returncode == 1 and "another process trades" in done.stderr
 
 
@@ -431,11 +458,75 @@ def test_order_ids_are_of_account_bar_symbol_and_target() -> None:
 
 
 def test_what_a_broker_cannot_do_is_said_before_the_first_order() -> None:
-    whole = {"KO": Abilities(fractions=False, shorts=True)}
-    check_abilities(whole, OrderRules(lot=1.0))
+    whole = {"KO": Abilities(fractions=False, shorts=True, leverage=2.0)}
+    check_abilities(whole, OrderRules(lot=1.0), 2.0)
     for lot in (0.0, 0.5, 1.5):
         with pytest.raises(ConfigError, match="--lot 1"):
-            check_abilities(whole, OrderRules(lot=lot))
+            check_abilities(whole, OrderRules(lot=lot), 1.0)
+    with pytest.raises(ConfigError, match=r"at most 2 x its equity, account\.leverage is 2\.5"):
+        check_abilities(whole, OrderRules(lot=1.0), 2.5)
+
+
+def test_leverage_is_that_of_the_backtest_at_a_broker_that_tells_cash_alone(tmp_path: Path) -> None:
+    """Cash with longs paid for in full, below zero where they are borrowed, gives the orders of the paper account."""
+    leveraged = {"risk": {"volatility_target": 0.6}}
+    desks = [Desk(tmp_path / name, small("2020-02-14"), "aggressive", leveraged) for name in ("paper", "foreign")]
+    for desk in desks:
+        desk.home.mkdir()
+
+    def account(paper: object) -> Holdings:
+        cash, equity, positions, _ = paper.account()  # type: ignore[attr-defined]
+        return Holdings(cash, equity, positions)
+
+    prepared(desks[1], account=account)
+    least = 0.0
+    for stamp in desks[0].market.bars.stamps[desks[0].market.bars.stamps >= np.datetime64(DAYS[0])]:
+        paper, foreign = (desk.step(str(stamp)[:10]) for desk in desks)
+        assert paper is not None and foreign is not None
+        assert [one[1:] for one in foreign.sized.orders] == [one[1:] for one in paper.sized.orders]
+        assert desks[1].events() == []
+        least = min(least, foreign.holdings.cash / foreign.holdings.equity)
+    assert least < -0.1
+    standings = [read_standing(desk.home / "s") for desk in desks]
+    assert standings[0].twin.path.equity.tolist() == standings[1].twin.path.equity.tolist()
+
+
+def test_a_jump_on_the_bar_that_is_traded_is_an_alarm_once(tmp_path: Path) -> None:
+    """An unadjusted split, or a bad print, is told before it is old."""
+    bars = small("2020-01-31").bars
+    row = int(np.searchsorted(bars.stamps, np.datetime64(DAYS[2])))
+    raw = scaled(scaled(bars, "KO", 0.5), "KO", 2.0, before=row)  # two for one, on that day
+    names = ("open", "high", "low", "close", "volume")
+    files = {
+        symbol: pd.DataFrame({name: getattr(raw, name)[:, i] for name in names}, index=pd.DatetimeIndex(raw.stamps))
+        for i, symbol in enumerate(SYMBOLS)
+    }
+    desk = Desk(tmp_path, Market("small", bars, PAIRS))
+    for day in DAYS:
+        now = load_bars({symbol: frame[:day] for symbol, frame in files.items()}, on_bad_data="warn")
+        assert desk.step(day, now) is not None
+        prices = [one for one in desk.log.alarms if one["event"] == "price"]
+        assert [one["symbol"] for one in prices] == ["KO"] * (day == DAYS[2])
+
+
+def test_a_paper_account_that_is_gone_is_not_begun_anew(desk: Desk) -> None:
+    (desk.home / "s.paper").rename(desk.home / "away")
+    with pytest.raises(StateError, match="is gone"):
+        desk.step(DAYS[1])
+    assert not (desk.home / "s.paper").exists()
+    (desk.home / "away").rename(desk.home / "s.paper")
+    assert desk.step(DAYS[1]) is not None and desk.events() == []
+
+
+def test_a_paper_account_says_what_it_was_begun_with(desk: Desk) -> None:
+    for overrides, why in (
+        ({"costs": {"fee_bps": 3.0}}, "fee_bps 2.0, now it is 3.0"),
+        ({"account": {"cash": 5000.0}}, "cash 1000000.0, now it is 5000.0"),
+    ):
+        with pytest.raises(StateError, match=f"s.paper was begun with {why}"):
+            Desk(desk.home, desk.market, overrides=overrides).step(DAYS[1])
+    with pytest.raises(StateError, match="no bar on 2020-01-02, the last one of"):
+        desk.step("2019-12-31")
 
 
 def test_where_shorts_are_not_allowed_the_whole_decision_waits() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, did_you_mean, os_errors
 from hybrid_bt.trade.brokers.base import Abilities, Answer, Broker, BrokerError, Clock, Fill, Holdings, Order, Status
 
 __all__ = [
@@ -60,7 +60,7 @@ def open_broker(name: str, place: Place) -> Broker:
     Raises
     ------
     ConfigError
-        If nobody offers it.
+        If nobody offers it, or what is offered is none.
     """
     if name in BROKERS:
         module, _, function = BROKERS[name].partition(":")
@@ -72,5 +72,11 @@ def open_broker(name: str, place: Place) -> Broker:
             raise ConfigError(
                 f"broker: nobody offers {name!r} in BROKERS or as {ENTRY_POINTS}{did_you_mean(name, known)}"
             )
-        opener = offered[name].load()
-    return opener(place)
+        with os_errors(ConfigError, f"broker: {name!r} cannot be imported", "mend its package", of=(Exception,)):
+            opener = offered[name].load()
+    broker = opener(place)
+    if lacks := [
+        part for part in (*Broker.__annotations__, *vars(Broker)) if part[0] != "_" and not hasattr(broker, part)
+    ]:
+        raise ConfigError(f"broker: {name!r} is no Broker: {type(broker).__name__} lacks {', '.join(lacks)}")
+    return broker

@@ -45,6 +45,7 @@ AUCTION = (time(19), time(9, 28))  #: from, and to before; `opg` is refused at o
 DECIMALS = 9  #: of a quantity
 CLOCK_SECONDS = 60.0  #: for which the orders of one bar take the clock as read
 MOST = 500  #: orders on a page
+OVER_NIGHT = 2.0  #: most value of positions by equity; a `multiplier` of 4 is of the day alone
 BLOCKS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
 
 
@@ -121,15 +122,17 @@ class Alpaca:
         return self._ask("the calendar", read)
 
     def abilities(self, symbols: Sequence[str]) -> Mapping[str, Abilities]:
-        """Shorts are of whole shares and borrowed easily; no order goes from long to short or back."""
-        may_short = self._object("the account", self._trading.get_account).get("shorting_enabled")
+        """Shorts are of whole shares and borrowed easily; no order crosses from long to short or back."""
+        account = self._object("the account", self._trading.get_account)
+        most = self._ask("the account", lambda: min(float(account["multiplier"]), OVER_NIGHT))
+        may_short = account.get("shorting_enabled")
         found = {}
         for symbol in symbols:
             asset = self._object(symbol, partial(self._trading.get_asset, symbol))
             if not asset.get("tradable"):
                 raise BrokerError(f"alpaca: {symbol} is not traded there ({asset.get('status')}); leave it out")
             shorts = bool(may_short and asset.get("shortable") and asset.get("easy_to_borrow"))
-            found[symbol] = Abilities(bool(asset.get("fractionable")), shorts, crosses=False, fractional_shorts=False)
+            found[symbol] = Abilities(bool(asset.get("fractionable")), shorts, False, False, most)
         return found
 
     def account(self) -> Holdings:

@@ -10,10 +10,13 @@ died may ask all of it again: an order is known by its id, which the trader make
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import HybridError
@@ -75,9 +78,10 @@ class Answer(NamedTuple):
 class Holdings(NamedTuple):
     """An account as its broker has it."""
 
-    cash: float
+    cash: float  #: with longs paid in full and shorts' proceeds in it; negative is borrowed
     equity: float
     positions: Mapping[str, float]  #: signed shares by symbol, without zeros
+    free: float = math.nan  #: cash that orders may take, as Backtrader counts it; NaN: it follows from the others
 
 
 class Clock(NamedTuple):
@@ -95,6 +99,12 @@ class Abilities(NamedTuple):
     shorts: bool
     crosses: bool = True  #: whether one order may go from long to short or back
     fractional_shorts: bool = True  #: whether a short may end in a fraction of a share
+    leverage: float = math.inf  #: most value of positions by equity that the account may hold over night
+
+
+def moment_of(stamp: np.datetime64) -> datetime:
+    """Of a bar."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamp.astype("M8[us]").astype(int)))
 
 
 @runtime_checkable

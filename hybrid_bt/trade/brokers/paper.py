@@ -13,20 +13,19 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import isfinite
 
 import numpy as np
 
 from hybrid_bt.account.replay import days_of
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.equations.accounting import broker_day
-from hybrid_bt.equations.book import Account, Book, Tape, new_book, open_account
-from hybrid_bt.equations.sizing import SIZE_GRID
+from hybrid_bt.equations.book import Account, Book, Tape, balance, new_book, open_account
 from hybrid_bt.errors import StateError
 from hybrid_bt.trade.brokers import Place
-from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Fill, Holdings, Order, Status
-from hybrid_bt.trade.scales import LOOKED_AT, scale_of
+from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Fill, Holdings, Order, Status, moment_of
+from hybrid_bt.trade.scales import LOOKED_AT, rescale, scale_of
 
 _SCHEMA = """
 create table if not exists account (fit text, state text, prices text);
@@ -63,7 +62,11 @@ class PaperBroker:
         self._account, self._book = open_account(cash), new_book(bars.n_symbols)
         self._waiting: dict[str, str] = {}  # symbol -> id of what is under way
         self._kept: list[tuple[int, list[float]]] = []  # closes and opens of the last bars gone through, by stamp
-        fit = json.dumps({"symbols": bars.symbols, "cash": cash, "costs": costs})
+        fit = json.dumps({"symbols": bars.symbols, "cash": cash, **costs._asdict()})
+        if not path.exists() and place.state.is_file() and place.state.read_bytes().count(b"\n") > 1:
+            raise StateError(
+                f"state: {path}, the account of {place.state}, is gone; restore it, or begin another state"
+            )
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -71,17 +74,19 @@ class PaperBroker:
             self._db.executescript(_SCHEMA)
             found = self._db.execute("select fit, state, prices from account").fetchone()
         except sqlite3.DatabaseError as error:
-            raise StateError(
-                f"paper: {path} cannot be used: {error}; look at the disk, or name another state"
-            ) from None
+            rule = "look at the disk, or name another state"
+            raise StateError(f"state: the account {path} cannot be used: {error}; {rule}") from None
         if found is None:
             with self._change():
                 self._db.execute("insert into account values (?, '', '')", (fit,))
-                self._go_through(
-                    bars.n_bars - 1 if place.first is None else int(np.searchsorted(bars.stamps, place.first))
-                )
+                first = bars.n_bars - 1 if place.first is None else int(np.searchsorted(bars.stamps, place.first))
+                self._kept = [(self._stamps[row], self._prices(row)) for row in range(max(first - LOOKED_AT, 0), first)]
+                self._go_through(first)
         elif found[0] != fit:
-            raise StateError(f"paper: {path} was begun with {found[0]}, now it is {fit}; name another state")
+            was, now = json.loads(found[0]), json.loads(fit)
+            name = next(name for name in {**was, **now} if was.get(name) != now.get(name))
+            rule = "go on as before, or name another state"
+            raise StateError(f"state: {path} was begun with {name} {was.get(name)}, now it is {now.get(name)}; {rule}")
         else:
             self._take_up(*found[1:])
         while not walks and self.walk():
@@ -91,26 +96,17 @@ class PaperBroker:
         account, book, self._waiting = json.loads(state)
         bar = json.loads(prices)[-1][0]
         if bar not in self._stamps:
-            raise StateError(f"paper: the data has no bar on {_moment(bar)}, which {self.path} went through last")
+            bar = say_stamp(np.datetime64(bar, "ns"))
+            raise StateError(f"state: the data has no bar on {bar}, the last one of {self.path}; give data that has it")
         self._row, self._account, self._book = self._stamps.index(bar), Account(*account), Book(*book)
         kept = [(bar, row) for bar, row in json.loads(prices) if bar in self._stamps]
         self._kept = [(bar, self._prices(self._stamps.index(bar))) for bar, _ in kept]
         before, now = (np.reshape([row for _, row in rows], (-1, len(book[0]))).T for rows in (kept, self._kept))
         scales = [scale_of(*prices) or 1.0 for prices in zip(before.tolist(), now.tolist(), strict=True)]
         if any(scale != 1.0 for scale in scales):
-            self._rescale(scales)
+            rescale(self._book, scales)
             with self._change():
                 self._write(prices=True)
-
-    def _rescale(self, scales: Sequence[float]) -> None:
-        """Divide shares by what prices were multiplied by."""
-        book = self._book
-        for i, scale in enumerate(scales):
-            if scale != 1.0:
-                book.size[i] = round(book.size[i] / scale * SIZE_GRID) / SIZE_GRID
-                book.order[i] = round(book.order[i] / scale * SIZE_GRID) / SIZE_GRID
-                for prices in (book.entry, book.close, book.order_close):
-                    prices[i] *= scale
 
     def walk(self) -> bool:
         """Go through the next bar; False where there is none."""
@@ -163,7 +159,7 @@ class PaperBroker:
 
     def clock(self) -> Clock:
         """Time stands at the close of a bar; the next open is some day's."""
-        now = _moment(self._stamps[self._row])
+        now = moment_of(self._all.stamps[self._row])
         return Clock(now, False, now + timedelta(days=1))
 
     def bars(self, symbols: Sequence[str]) -> Bars:
@@ -177,8 +173,9 @@ class PaperBroker:
 
     def account(self) -> Holdings:
         """As marked at the last close."""
-        sizes = zip(self._all.symbols, self._book.size, strict=True)
-        return Holdings(self._account.cash, self._account.equity, {name: size for name, size in sizes if size})
+        sizes, now = zip(self._all.symbols, self._book.size, strict=True), self._account
+        cash = balance(now.cash, self._book, now.seen, self._costs.leverage)[0]
+        return Holdings(cash, now.equity, {name: size for name, size in sizes if size}, now.cash)
 
     def orders(self, ids: Collection[str]) -> Mapping[str, Answer]:
         """Those known, with their fills."""
@@ -194,7 +191,7 @@ class PaperBroker:
         for id, symbol, wanted, close, checked, status, reason in self._db.execute(what, (value,)).fetchall():
             asked = "select size, price, fee, bar from fills where id = ? order by number"
             kept = self._db.execute(asked, (id,))
-            fills = [Fill(id, symbol, size, price, fee, _moment(bar)) for size, price, fee, bar in kept]
+            fills = [Fill(id, symbol, *of, moment_of(np.datetime64(bar, "ns"))) for *of, bar in kept]  # type: ignore[call-arg]
             found.append(Answer(Order(id, symbol, wanted, close, bool(checked)), Status(status), fills, reason))
         return found
 
@@ -244,7 +241,3 @@ class PaperBroker:
 def _with(account: Account, waiting: int, submitted: int) -> Account:
     """With so many more orders that were accepted, and that are to be checked."""
     return account._replace(waiting=account.waiting + waiting, submitted=account.submitted + submitted)
-
-
-def _moment(bar: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=bar // 1000)
