@@ -8,7 +8,7 @@ from pathlib import Path
 from hybrid_bt.account import collector_paused
 from hybrid_bt.commands.console import DAY, FILE, Flag, command, flag, option
 from hybrid_bt.commands.options import shared
-from hybrid_bt.commands.trading import Words, print_step
+from hybrid_bt.commands.trading import Words, print_alarms, print_step
 from hybrid_bt.errors import ConfigError
 
 
@@ -46,6 +46,7 @@ def main(**flags: Flag) -> None:
         step = trader.step()
         assert step is not None  # a new account has not traded the last bar
         print_step(trader, step, "csv" if flags["as_csv"] else "json" if flags["as_json"] else "text", is_dry=True)
+        print_alarms(trader.log.alarms)
         trader.close()
 
 

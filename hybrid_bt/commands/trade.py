@@ -20,7 +20,7 @@ from hybrid_bt.brain.journal import said
 from hybrid_bt.commands.console import DAY, FILE, Finite, Flag, Flags, command, flag, option
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
-from hybrid_bt.commands.trading import Words, print_status, print_step
+from hybrid_bt.commands.trading import Words, print_alarms, print_status, print_step
 from hybrid_bt.errors import ConfigError, HybridError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ NAP = 60.0  #: seconds; a machine that slept is late by no more
 @option("--out", "folder", type=FILE, default=Path("fig"), help="Folder of live.html.")
 @flag("--no-plots", help="Write no live.html.")
 @flag("--tearsheet", help="With status: write live_tearsheet.html as well, quantstats' report beside the backtest.")
-@flag("--quiet", "-q", help="Print nothing but errors.")
+@flag("--quiet", "-q", help="Print nothing but errors and alarms.")
 @shared("json")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Flag) -> None:
@@ -113,6 +113,7 @@ def _session(flags: Flags) -> int:
             return NO_BROKER
         finally:
             log.close()
+        print_alarms(log.alarms)
         if draws:
             _write_page(state, flags)
     return ALARM if log.alarms else 0

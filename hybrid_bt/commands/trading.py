@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +84,12 @@ def print_step(trader: Trader, step: Step, how: str, *, is_dry: bool) -> None:
         money = f"equity {holdings.equity:,.2f}, cash {holdings.cash:,.2f}"
         title = f"{said(step.stamp)}: {money}, {len(step.sized.orders)} orders {did}"
         _print_lines(lines, regime_words(step.decision), title)
-        for one in trader.log.alarms[-MOST_ALARMS:]:
-            echo(*textwrap.wrap(f"ALARM {one['event']}: {one['why']}", COLUMNS, subsequent_indent="    "))
+
+
+def print_alarms(alarms: Sequence[Mapping[str, object]]) -> None:
+    """To standard error, whatever else is silent."""
+    for one in alarms[-MOST_ALARMS:]:
+        echo(*textwrap.wrap(f"ALARM {one['event']}: {one['why']}", COLUMNS, subsequent_indent="    "), err=True)
 
 
 def _print_lines(lines: Sequence[Line], regime: str, title: str) -> None:
