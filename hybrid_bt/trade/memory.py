@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,19 +33,24 @@ def remember(path: Path, fit: Mapping[str, Any], history: FloatArray, make: Call
     key = hashlib.sha256(known + history.shape[1].to_bytes(4, "big") + history.tobytes()).hexdigest()
     decider, last = Decider(make), history[-1].tolist()
     kept = json_object(path.read_bytes()) if path.exists() else None
-    if kept is not None and kept.get("key") == key:
+    if kept is not None and kept.get("key") == key and kept.get("seal") == _seal(kept.get("brain")):
         _put(decider.current, kept["brain"])
         decider.current.opine(last)
         return decider
     decider.begin(None, history[:-1], False)
     again = Decider(make).current
-    text = json.dumps({"key": key, "brain": _moved(_told(again), _told(decider.current))})
+    moved = _moved(_told(again), _told(decider.current))
+    text = json.dumps({"key": key, "seal": _seal(moved), "brain": moved})
     _put(again, json.loads(text)["brain"])
     if repr(again.opine(last)) == repr(decider.current.opine(last)) and repr(_told(again)) == repr(
         _told(decider.current)
     ):
         write_whole(path, text.encode())
     return decider
+
+
+def _seal(brain: object) -> int:
+    return zlib.crc32(json.dumps(brain).encode())
 
 
 class _NoDataError(Exception):

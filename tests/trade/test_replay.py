@@ -108,7 +108,10 @@ def test_bars_before_trading_are_read_once(tmp_path: Path, monkeypatch: pytest.M
     desk.step("2020-01-02")
     n = int(np.searchsorted(market.bars.stamps, np.datetime64("2020-01-02")))
     assert sum(read) == n - 1  # and the last of them as a bar
-    for damage in (None, b"{", b"", memory.read_bytes().replace(b"key", b"kex")):
+    whole = memory.read_bytes()
+    half = len(whole) // 2
+    rotten = (whole[:half] + whole[half:].replace(b"7", b"8", 1), whole.replace(b'"thing"', b'"thong"'))
+    for damage in (None, b"{", b"", whole.replace(b"key", b"kex"), *rotten):
         read.clear()
         if damage is not None:
             memory.write_bytes(damage)
