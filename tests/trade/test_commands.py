@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -466,6 +467,24 @@ def test_five_commands_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "2022-12-01" in done[4].output and "(+0.00 bps)" in done[4].output and "0 alarms" in done[4].output
     dry, sent = (one.output.splitlines() for one in done[2:4])
     assert "to send" in dry[0] and "sent" in sent[0] and dry[1:] == sent[1:]
+
+
+def test_every_other_command_of_the_guide_lacks_its_data_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline and in an empty folder: Yahoo's prices, or the file that is named."""
+    from hybrid_bt.commands.cli import main as every
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    guide = (ROOT / "docs" / "trade.md").read_text(encoding="utf-8")
+    asked = [shlex.split(words) for words in re.findall(r"hybrid-bt ((?:trade|advise) .*--data .*)", guide)]
+    assert len(asked) >= 5
+    for words in asked:
+        stays = ["--every", "close"]
+        given = [word for word in words if word not in stays]
+        assert not set(stays) & set(words) or "--calendar" in words
+        done = CliRunner().invoke(every, [*given, "--offline"], catch_exceptions=False)
+        assert done.exit_code == 2, words
+        assert re.search("no snapshot of KO|prices.csv is neither", done.output), (words, done.output)
 
 
 def test_tearsheet_of_the_live_account(tmp_path: Path) -> None:
