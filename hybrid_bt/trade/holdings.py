@@ -83,17 +83,18 @@ def read_holdings(path: Path, symbols: Sequence[str]) -> tuple[float | None, dic
     ConfigError
         If it is no such table, says something twice, or leaves open what a number is.
     """
-    from hybrid_bt.feeds.figures import UNSURE, decimal_mark, value_of
+    from hybrid_bt.feeds.figures import decimal_mark, value_of
 
     rows, by_commas = _rows(path)
     try:
         mark, unsure = decimal_mark(text.strip("()") for _, _, *texts in rows for text in texts)
     except ValueError as error:
         raise ConfigError(f"holdings: {path} has two decimal marks, {error}; keep one") from None
-    mark = mark or ("." if by_commas else UNSURE if unsure else "")
+    mark, unsure = mark or "." * by_commas, unsure and not mark and not by_commas
     known, found, money = {name.upper(): name for name in symbols}, dict[str, float](), list[float]()
     for number, name, *texts in rows:
-        shares, cash = (math.inf if (value := value_of(text, mark)) is None else value for text in texts)
+        values = (None if unsure and "." in text else value_of(text, mark) for text in texts)
+        shares, cash = (math.inf if value is None else value for value in values)
         symbol = name if name in symbols else CASH if name.lower() == CASH else known.get(name.upper(), name)
         if not symbol or symbol in found or not math.isfinite(shares) or math.isinf(cash):
             said = f"row {number} says {name!r} and {texts[0]!r}"

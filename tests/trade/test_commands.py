@@ -318,7 +318,7 @@ def test_holdings_as_people_and_brokers_write_them(tmp_path: Path, way: str, hea
         ("symbol,shares\n,5\n", (), "row 2"),
         ("symbol,shares\nKO,1,234\n", (), "'KO,1,234'"),
         ("symbol;shares\nKO;1,234\n", (), "row 2"),
-        ("symbol;shares\nKO;1.234\n", (), "row 2"),
+        ("symbol;shares\nPEP;-6\nKO;1.234\n", (), "'1.234'"),
         ("symbol;shares\nKO;1,5\nPEP;1.5\n", (), "two decimal marks"),
         ("symbol,shares,shares\nKO,1,2\n", (), "one column shares"),
         ("symbol,shares,cash\nKO,1,5\nPEP,1,6\n", (), "5.00 and as 6.00"),
