@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.errors import PolicyError, os_errors
 from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest, canonical_json
 
 MAX_BYTES = 64 * 2**20  #: a policy of this house has some 10 KB to 2 MB
@@ -122,11 +122,8 @@ def read_bytes(path: Traversable, limit: int = MAX_BYTES, wanted: str = "a froze
     """
     if not path.is_file():
         raise PolicyError(f"policy: no file {path}; give the path of {wanted}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise PolicyError(f"policy: {path} cannot be read ({error.strerror}); check its permissions") from error
+    with os_errors(PolicyError, f"policy: {path} cannot be read", "check its permissions"), path.open("rb") as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise PolicyError(f"policy: {path} is larger than {limit} bytes; give {wanted}")
     return data

@@ -21,15 +21,15 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.errors import PolicyError, os_errors
 from hybrid_bt.policies.file import TRUST, read_bytes
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ MAX_STATISTICS = 32 << 20
 MAX_VERSION = 64
 VERSION = "_stable_baselines3_version"
 VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
-MAX_SAID = 300  #: letters of a library's message
 #: attribute -> algorithm: the first that a model has says what it is; A2C has none
 SIGNS = {
     **{"top_quantiles_to_drop_per_net": "TQC", "n_delta": "ARS", "cg_max_steps": "TRPO", "target_policy_noise": "TD3"},
@@ -118,16 +117,9 @@ def gradient_steps(said: Mapping[str, Any]) -> int | None:
     return done * epoch
 
 
-@contextmanager
-def damage_said(words: str, remedy: str) -> Iterator[None]:
+def damage_said(words: str, remedy: str) -> AbstractContextManager[None]:
     """Whatever a library raises inside becomes one clear error."""
-    try:
-        yield
-    except PolicyError:
-        raise
-    except BROKEN as error:
-        said = " ".join(str(error).split())[:MAX_SAID] or type(error).__name__
-        raise PolicyError(f"import: {words} ({said}); {remedy}") from error
+    return os_errors(PolicyError, f"import: {words}", remedy, of=BROKEN)
 
 
 def archive_of(raw: bytes, name: str) -> Archive:

@@ -173,12 +173,10 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     digest, body = raw[len(MAGIC) : len(MAGIC) + HASH_BYTES], raw[len(MAGIC) + HASH_BYTES :]
     if not raw.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
         raise ConfigError(f"checkpoint: {path} is damaged or no checkpoint; remove it and train that part again")
-    try:
+    of = pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError
+    with os_errors(ConfigError, f"checkpoint: {path} holds something else than tensors", "remove it", of=of):
         state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
         found = json.loads(state["identity"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"checkpoint: {path} holds something else than tensors ({reason}); remove it") from None
     difference = _first_difference(found, json.loads(json.dumps(identity)))
     if difference:
         raise ConfigError(
