@@ -22,11 +22,10 @@ from hybrid_bt.files import write_whole
 from hybrid_bt.policies.actors import SbPolicy, actor_of, check_spaces, unsupported
 from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.policies.graph import Actor, actor_graph
-from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest
+from hybrid_bt.policies.graph import Actor, FloatArray, actor_graph
+from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import gradient_steps
 
-FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
 SbModel: TypeAlias = Any  #: of SB3: what it holds only its own class knows
 
@@ -111,8 +110,6 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
     found |= {field: values[0] for field, values in alike if len(set(values)) == 1}
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
-    is_new = given.get("markets") or "portfolio" in (given.get("kind"), derived["kind"])
-    found |= {"kind": derived["kind"], "format_version": FORMAT_VERSION if is_new else 1}
     sealed = Manifest.checked({**derived, **found, **given}, "freeze: manifest field", "correct it")
     features = models[0].observation_space.shape[0]
     if len(sealed.observation) != features:

@@ -14,7 +14,6 @@ Sizes are looked at before anything is unpacked, and unpacking stops at them wha
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError, os_errors
 from hybrid_bt.policies.file import TRUST, read_bytes
+from hybrid_bt.policies.manifest import Scaling
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box
@@ -97,15 +97,6 @@ class Archive(NamedTuple):
         with damage_said(f"{key} is no flat Box, of shape (n,)", f"use one, or, {TRUST}"):
             low, high = (np.array(said[edge].strip("[]").split(), np.float32) for edge in ("low", "high"))
             return Box(low, high, dtype=np.float32)
-
-
-class Statistics(NamedTuple):
-    """What a VecNormalize does to observations: clip((x - mean) / std, -clip, clip)."""
-
-    sha256: str
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    clip: float
 
 
 def gradient_steps(said: Mapping[str, Any]) -> int | None:
@@ -204,8 +195,8 @@ class _Reader(pickle._Unpickler):  # the C one cannot be trusted with memory: it
         raise pickle.UnpicklingError(f"extension code {code}")  # would look into this process's registry
 
 
-def read_statistics(path: Path) -> Statistics | None:
-    """Read what `VecNormalize.save` wrote; None if it leaves observations alone.
+def read_statistics(path: Path) -> Scaling | None:
+    """What a VecNormalize does to observations, from what its `save` wrote; None if it leaves them alone.
 
     Raises
     ------
@@ -225,7 +216,7 @@ def read_statistics(path: Path) -> Statistics | None:
         std, clip = np.sqrt(var + float(found["epsilon"])), float(found["clip_obs"])
     if len(mean) != len(std) or not np.isfinite([*mean, *std, clip]).all() or not (std > 0).all() or clip <= 0:
         raise PolicyError(f"import: {path.name} cannot scale observations: mean {mean}, var {var}; train it longer")
-    return Statistics(hashlib.sha256(raw).hexdigest(), mean, std, clip)
+    return Scaling(mean=mean.tolist(), std=std.tolist(), clip=clip)
 
 
 def _floats(array: StandIn) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.files import write_whole
@@ -26,6 +26,7 @@ from hybrid_bt.policies import import_compiler
 from hybrid_bt.policies.actors import SbPolicy, activations
 from hybrid_bt.policies.file import TRUST, checked_manifest, read_bytes
 from hybrid_bt.policies.freeze import SbModel
+from hybrid_bt.policies.graph import FloatArray
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import BOXES, MAX_ZIP, Archive, archive_of, damage_said, tensors
 
@@ -50,8 +51,6 @@ SUPPORTED = (
     "MlpLstmPolicy are supported"
 )
 MANIFEST = "hybrid_bt.json"  #: member of a zip that is kept as an object
-
-FloatArray = NDArray[np.float64]
 
 
 def _class_of(algorithm: str) -> SbModel:
