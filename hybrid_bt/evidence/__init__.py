@@ -25,7 +25,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
@@ -137,11 +137,11 @@ def bootstrap(
     return Draws(tuple(returns), {name: measure(table) for name, measure in measures.items()}, found, length)
 
 
-def interquartile_mean(scores: FloatArray) -> float:
-    """Mean of the middle half of all scores, of any shape."""
+def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> FloatArray:
+    """Mean of the middle half of all scores, or of those along an axis."""
     from scipy.stats import trim_mean
 
-    return float(trim_mean(np.asarray(scores, dtype=np.float64).ravel(), TRIMMED))
+    return np.asarray(trim_mean(scores, TRIMMED, axis=axis), np.float64)
 
 
 def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interval:
@@ -156,10 +156,7 @@ def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interva
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(table), size=(SEED_RESAMPLES, *table.shape))
     drawn = np.take_along_axis(table[None], picks, axis=1).reshape(SEED_RESAMPLES, -1)
-    drawn.sort(axis=1)
-    cut = int(TRIMMED * drawn.shape[1])
-    means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
-    return percentile_interval(interquartile_mean(table), means)
+    return percentile_interval(float(interquartile_mean(table)), interquartile_mean(drawn, axis=1))
 
 
 def block_length(returns: FloatArray) -> float:
@@ -222,8 +219,7 @@ def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) ->
     begins[0] = True
     starts = rng.integers(n_rows, size=n_rows)
     at = np.maximum.accumulate(np.where(begins, np.arange(n_rows), 0))
-    rows: RowArray = (starts[at] + np.arange(n_rows) - at) % n_rows
-    return rows
+    return np.asarray((starts[at] + np.arange(n_rows) - at) % n_rows)
 
 
 def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: RowArray, number: int) -> Bars:

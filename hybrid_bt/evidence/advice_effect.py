@@ -161,8 +161,7 @@ def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int)
 def _cvar(returns: FloatArray) -> FloatArray:
     """Mean of the worst bars' returns."""
     worst = max(int(TAIL * len(returns)), 1)
-    found: FloatArray = np.partition(returns, worst - 1, axis=0)[:worst].mean(axis=0)
-    return found
+    return np.asarray(np.partition(returns, worst - 1, axis=0)[:worst].mean(axis=0))
 
 
 def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:

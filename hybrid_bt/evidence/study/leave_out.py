@@ -111,8 +111,7 @@ def sharpe_draws(returns: FloatArray, n_resamples: int, rng: Rng) -> FloatArray:
     for row in counts[1:]:
         row[:] = np.bincount(stationary_rows(rng, n, BLOCK_BARS), minlength=n)
     means, squares = counts @ returns / n, counts @ returns**2 / n
-    found: FloatArray = means / np.sqrt((squares - means**2) / (n - 1) * n / BARS_PER_YEAR)
-    return found
+    return np.asarray(means / np.sqrt((squares - means**2) / (n - 1) * n / BARS_PER_YEAR))
 
 
 def claim(found: LeftOut) -> str:

@@ -163,14 +163,12 @@ def _ridge(others: Sequence[Market], left_out: Bars, config: Config) -> FloatArr
         x, y = _relative(np.clip(panel.features[:-behind][rows], -MOST, MOST)), _relative(coming)
         wide, aim = x.reshape(-1, n), y.ravel()
         squares, products, n_rows = squares + wide.T @ wide, products + wide.T @ aim, n_rows + len(aim)
-    slopes: FloatArray = np.linalg.solve(squares + RIDGE * n_rows * np.eye(n), products).astype(np.float64)
-    return slopes
+    return np.asarray(np.linalg.solve(squares + RIDGE * n_rows * np.eye(n), products))
 
 
 def _relative(values: FloatArray) -> FloatArray:
     """Less the mean over the assets of each bar, axis 1."""
-    found: FloatArray = values - values.mean(axis=1, keepdims=True)
-    return found
+    return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)
