@@ -190,11 +190,16 @@ def _momentum(panel: Panel) -> AccountPath:
 
 def moves(bars: Bars, since: int, until: int = 0) -> FloatArray:
     """log(c[t - until] / c[t - since]) of last known closes, (T, N); NaN where there is none so long ago."""
-    closes = marked_close(bars.close)
-    logs, found = np.log(np.where(closes > 0.0, closes, np.nan)), np.full(closes.shape, np.nan)
+    logs, found = known_logs(bars.close), np.full(bars.close.shape, np.nan)
     if bars.n_bars > since:
         found[since:] = logs[since - until : bars.n_bars - until] - logs[:-since]
     return found
+
+
+def known_logs(prices: FloatArray) -> FloatArray:
+    """Logarithms of the last known prices, (T, N); NaN before a symbol's first."""
+    last = marked_close(prices)
+    return np.log(np.where(last > 0.0, last, np.nan))
 
 
 def momentum(bars: Bars) -> FloatArray:

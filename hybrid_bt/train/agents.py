@@ -22,8 +22,6 @@ from hybrid_bt.errors import check_names
 from hybrid_bt.train.spec import AgentSpec
 from hybrid_bt.train.validation import Model, Score
 
-FloatArray = NDArray[np.float64]
-
 DEALT = 2_009  #: seed of the dealing of symbols
 #: an action without learning: all assets alike, an asset at its full risk, a neutral regime
 HELD = {"Asset": 1.0, "Regime": 0.0}

@@ -16,10 +16,9 @@ from datetime import date
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.conditional import read_regime
-from hybrid_bt.account.metrics import max_drawdown, sharpe
+from hybrid_bt.account.metrics import FloatArray, max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
@@ -35,7 +34,6 @@ from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.files.texts import plain
 from hybrid_bt.train.ground import REGIME_SEES
 
-FloatArray = NDArray[np.float64]
 Model: TypeAlias = Any  #: of Stable-Baselines3, whose types are imported inside functions
 
 SHIFTS = (0.2, 0.4, 0.6, 0.8)  #: of the span, by which r is moved in time
