@@ -45,11 +45,10 @@ class TrackRows(NamedTuple):
         """The tracks laid out."""
         panels, joins = [], any(len(track.sides) > 0 for track in tracks)
         for track in tracks:
-            days, correlation = (
-                np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
-            )
-            labels = track.sides if len(track.sides) else np.arange(track.opens.shape[1])
-            sides = [np.broadcast_to(labels, track.opens.shape)] if joins else []
+            shape = track.opens.shape
+            days, correlation = (np.broadcast_to(row[:, None], shape) for row in (track.days, track.correlation))
+            labels = track.sides if len(track.sides) else np.arange(shape[1])
+            sides = [np.broadcast_to(labels, shape)] if joins else []
             market = track.opens, track.closes, track.volatility, days, correlation
             panels.append(np.stack([*market, *sides, *track.waits]))
         parts = tracks[0].layout

@@ -228,11 +228,10 @@ class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Singles, dict[str, Any]]:
         """Begin an episode in every lane; a number seeds the first, and the others with those behind it."""
-        self.seed(
-            [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        )
+        lanes = range(self.num_envs)
+        self.seed([seed + lane for lane in lanes] if isinstance(seed, int) else seed or [None for _ in lanes])
         seen, infos = np.empty(self.observation_space.shape or 1, np.float32), dict[str, Any]()
-        for lane in range(self.num_envs):
+        for lane in lanes:
             seen[lane], info = self.begin(lane, options or {})
             infos = self._add_info(infos, info, lane)
         return seen, infos

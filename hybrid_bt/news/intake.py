@@ -228,8 +228,7 @@ def _limit() -> None:
 
 
 FORMATS: dict[str, Callable[[Path], Rows]] = {
-    ".jsonl": _jsonl,
-    ".ndjson": _jsonl,
+    **dict.fromkeys((".jsonl", ".ndjson"), _jsonl),
     ".csv": _csv,
     ".parquet": _parquet,
     ".json": read_json,

@@ -34,9 +34,7 @@ N_COMPARED = 2_000  #: random observations compared, in one episode for a recurr
 MOST_ACTION = 10.0  #: units of risk that no account can hold
 SPREAD = 2.0  #: their standard deviation; scale-free observations are of order 1
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "onnx", "numpy")
-DERIVED = (
-    *("format_version", "action_low", "action_high", "actions", "recurrent", "members", "graph_sha256", "graph_bytes"),
-)
+SEALED = {"format_version", "graph_sha256", "graph_bytes"}  #: fields of a manifest that belong to the file
 
 
 def freeze(
@@ -50,7 +48,7 @@ def freeze(
         Same spaces and architecture: flat Box observation, bounded Box of actions, an MLP actor (`actor_of`);
         RecurrentPPO with any number of LSTM layers and its critic's LSTM shared, separate or none.
     manifest : mapping
-        Fields of `Manifest`, without those read off the models (`DERIVED`). `gamma`, `steps`, `seeds` and `versions`
+        Fields of `Manifest`, without those that are `read_off` the models. `gamma`, `steps`, `seeds` and `versions`
         are read off the models and the installation where they are not given, and `kind` off their shape: several
         actions are a portfolio's, a memory is a gate's.
     path : str or Path, optional
@@ -102,7 +100,7 @@ def read_off(policy: SbPolicy, actors: Sequence[Actor]) -> dict[str, Any]:
 
 
 def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapping[str, Any]) -> Manifest:
-    for known in sorted(set(given) & set(DERIVED)):
+    for known in sorted(set(given) & (SEALED | set(derived) - {"kind"})):
         raise PolicyError(f"freeze: {known!r} is read off the models; leave it out of the manifest")
     found: dict[str, Any] = {"versions": {"hybrid_bt": __version__, **{n: metadata.version(n) for n in LIBRARIES}}}
     counted = zip(*((model.gamma, model.num_timesteps, gradient_steps(vars(model))) for model in models), strict=True)

@@ -33,10 +33,7 @@ from hybrid_bt.policies.sb3_archive import BOXES, MAX_ZIP, Archive, archive_of, 
 MOST_NUMBERS = 256 << 20  #: in a net
 CONTRIB = ("RecurrentPPO", "TQC", "CrossQ", "ARS", "TRPO")  #: of sb3-contrib
 #: algorithm -> where the layers behind its features stand among the weights; of any other, in `mlp_extractor`
-LAYERS_AT = {
-    **dict.fromkeys(("SAC", "TQC", "CrossQ"), "actor.latent_pi."),
-    **{"TD3": "actor.mu.", "ARS": "action_net."},
-}
+LAYERS_AT = dict.fromkeys(("SAC", "TQC", "CrossQ"), "actor.latent_pi.") | {"TD3": "actor.mu.", "ARS": "action_net."}
 #: policy_kwargs that do not change what the actor computes, or whose effect shows in the weights
 HARMLESS = {
     *("batch_norm", "batch_norm_momentum", "clip_mean", "enable_critic_lstm", "features_extractor_kwargs", "full_std"),

@@ -26,14 +26,7 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.agents import AgentValidation, observation_of, world_taught
-from hybrid_bt.train.ground import (
-    LABEL_BARS,
-    REGIME_BARS,
-    REGIME_SEES,
-    ground_of,
-    ground_on,
-    regime_ground_of,
-)
+from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, REGIME_SEES, ground_of, ground_on, regime_ground_of
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
 from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec
 from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation

@@ -54,11 +54,7 @@ COST_FACTORS, DELAYS = (2.0, 5.0), (1, 2, 4)
 SETTINGS = ("1x", *(f"{factor:g}x" for factor in COST_FACTORS), *(f"{bars} late" for bars in DELAYS))
 RULES = ("5-bar reversal", "10-bar reversal", "12-1 momentum", "reversal and momentum", "ridge")
 GATES = ("gate-off", "r at its mean", "r a year late")  #: what r must be worth more than
-ACCOUNTS = (
-    *("hybrid", *GATES, "sac", "pairs"),
-    *(*RULES, "rule and pairs", "pairs a year late"),
-    *HURDLES,
-)
+ACCOUNTS = ("hybrid", *GATES, "sac", "pairs", *RULES, "rule and pairs", "pairs a year late", *HURDLES)
 
 SETS = ("nyse_o", "nyse_n", "tse", "sp500", "msci", "djia")
 #: algorithm of the package -> total wealth printed for each of `SETS`; None where another variant was printed
