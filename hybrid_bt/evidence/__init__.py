@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
 from hybrid_bt.bars import Bars
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import real_minus
 
@@ -72,6 +73,11 @@ def figure(value: float, digits: int = 2) -> str:
     """Fixed digits, a real minus, and none before zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0.0 else real_minus(text)
+
+
+def side_bps(costs: Costs) -> float:
+    """Costs a side, bps of notional: half a spread and the fee."""
+    return costs.spread_bps / 2 + costs.fee_bps
 
 
 class Draws(NamedTuple):

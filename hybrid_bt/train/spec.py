@@ -130,13 +130,9 @@ def refusals(algo: str, settings: Mapping[str, Any]) -> AbstractContextManager[N
     return os_errors(ConfigError, given, "change them", of=of)
 
 
-def check_sac_steps(steps: int, spec: SacSpec) -> None:
-    """Refuse a training of SAC that would be over before it learns; ConfigError."""
-    check_steps("--sac-steps", steps, spec.learning_starts)
-
-
 def check_steps(flag: str, steps: int, learning_starts: int) -> None:
-    """The same of any algorithm that begins with random actions; PPO learns behind any rollout, the first included.
+    """Refuse a training that begins with random actions and would be over before it learns; PPO learns behind any
+    rollout, the first included.
 
     Raises
     ------
