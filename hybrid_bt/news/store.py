@@ -200,8 +200,6 @@ def _is_database(path: Path) -> bool:
 
 
 def _open(path: Path | None, write: bool) -> sqlite3.Connection:
-    if path is not None and not write and not path.is_file():
-        raise NewsError(f"documents: {path} does not exist; make it with: hybrid-bt news add FILES --store {path}")
     remedy, of = "give a store of documents or a new name", (sqlite3.DatabaseError, OSError)
     with os_errors(NewsError, f"documents: cannot open {path}", remedy, of=of):
         db = _connect(path, write)
