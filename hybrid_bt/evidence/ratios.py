@@ -163,9 +163,7 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float
         raise ConfigError(f"overfitting: {what}; leave it out")
     blocks = returns[n_bars % n_blocks :].reshape(n_blocks, -1, n_configurations)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
-    chosen = np.zeros((math.comb(n_blocks, n_blocks // 2), n_blocks))
-    for row, picked in enumerate(combinations(range(n_blocks), n_blocks // 2)):
-        chosen[row, list(picked)] = 1.0
+    chosen = np.eye(n_blocks)[np.array(list(combinations(range(n_blocks), n_blocks // 2)))].sum(axis=1)
     bars = blocks.shape[1] * n_blocks // 2
     inside = _sharpe_of_sums(chosen @ sums, chosen @ squares, bars)
     outside = _sharpe_of_sums((1.0 - chosen) @ sums, (1.0 - chosen) @ squares, bars)

@@ -32,7 +32,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.registry import known_logs, momentum, moves, standard_scores
+from hybrid_bt.account.flows import known_logs
+from hybrid_bt.account.registry import momentum, moves, relative, standard_scores
 from hybrid_bt.bars import instant
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.reader import MarketHistory
@@ -100,8 +101,7 @@ def regime_ground_of(history: MarketHistory, start: np.datetime64 | None = None)
     bars, coming = history.bars, _coming(history, 1)
     there = history.warm & np.isfinite(coming)
     n = np.maximum(there.sum(axis=1), 1)
-    earned = np.where(there, coming, 0.0)
-    earned = np.where(there, earned - earned.sum(axis=1, keepdims=True) / n[:, None], 0.0) / _relative_risk(history)
+    earned = relative(np.where(there, coming, np.nan)) / _relative_risk(history)
     trend, reversal = (
         standard_scores(np.where(there, moved / history.volatility, np.nan))
         for moved in (momentum(bars), -moves(bars, LABEL_BARS))

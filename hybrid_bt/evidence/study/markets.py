@@ -26,7 +26,7 @@ import numpy as np
 from hybrid_bt.account import registry
 from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, momentum, moves, standard_scores
+from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, momentum, moves, relative, standard_scores
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
@@ -156,15 +156,10 @@ def _ridge(others: Sequence[Market], left_out: Bars, config: Config) -> FloatArr
         behind = FILL_BARS + LABEL_BARS
         rows = may_teach(market.bars, left_out, behind)[:-behind] & panel.warm.all(axis=1)[:-behind]
         coming = moves(market.bars, LABEL_BARS)[behind:][rows] / panel.volatility[:-behind][rows]
-        x, y = _relative(np.clip(panel.features[:-behind][rows], -MOST, MOST)), _relative(coming)
+        x, y = map(relative, (np.clip(panel.features[:-behind][rows], -MOST, MOST), coming))
         wide, aim = x.reshape(-1, n), y.ravel()
         squares, products, n_rows = squares + wide.T @ wide, products + wide.T @ aim, n_rows + len(aim)
     return np.asarray(np.linalg.solve(squares + RIDGE * n_rows * np.eye(n), products))
-
-
-def _relative(values: FloatArray) -> FloatArray:
-    """Less the mean over the assets of each bar, axis 1."""
-    return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)
