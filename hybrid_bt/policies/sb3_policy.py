@@ -189,12 +189,13 @@ def _options(algorithm: str, said: object) -> dict[str, Any]:
         fits = key in HARMLESS or value in plain.get(key, ()) or (key == "batch_norm_eps" and isinstance(value, float))
         if key != "activation_fn" and not fits:
             raise PolicyError(f"import: policy_kwargs[{key!r}] = {value!r} is not supported; {TRUST}")
-    passed = ("squash_output",) if algorithm == "ARS" else ("batch_norm_eps",)
-    chosen = said.get("activation_fn")
-    if "activation_fn" in said and str(chosen) not in known:
-        raise PolicyError(f"import: the activation is {chosen}; supported: {', '.join(known)}")
-    given = {key: said[key] for key in passed if key in said}
-    return given | ({"activation_fn": known[str(chosen)]} if "activation_fn" in said else {})
+    passed = "squash_output" if algorithm == "ARS" else "batch_norm_eps"
+    chosen: dict[str, Any] = {passed: said[passed]} if passed in said else {}
+    if "activation_fn" in said:
+        if (name := str(said["activation_fn"])) not in known:
+            raise PolicyError(f"import: the activation is {name}; supported: {', '.join(known)}")
+        chosen["activation_fn"] = known[name]
+    return chosen
 
 
 def _sizes(algorithm: str, weights: Mapping[str, Any], features: int) -> dict[str, Any]:

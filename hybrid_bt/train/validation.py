@@ -122,7 +122,10 @@ class SacValidation(Validation):
         return self.score_of(inverse_volatility(self.history.volatility, self.history.warm))
 
     def opinions(self, answers: FloatArray) -> Opinions:
-        return opinions_of_assets("sac", answers, self.history)
+        history, blank = self.history, np.zeros((len(answers), 0))
+        seen = history.volatility, history.correlation, history.warm
+        nobody = Opinions((), layout_of([]), blank, np.zeros(0), blank, np.zeros(len(answers)), *seen)
+        return nobody.with_base("sac", answers)
 
 
 @dataclass(frozen=True)
@@ -212,10 +215,3 @@ def first_row(history: MarketHistory, after: date | None) -> int:
 def rows_after(bars: Bars, day: date) -> int:
     """Row of the first bar behind a day."""
     return int(np.searchsorted(bars.stamps, instant(day, whole=True), "right"))
-
-
-def opinions_of_assets(name: str, wishes: FloatArray, history: MarketHistory) -> Opinions:
-    """One leg that wishes (T, N) of the symbols of a history, and a neutral gate."""
-    n_bars, blank = len(wishes), np.zeros((len(wishes), 0))
-    seen = history.volatility, history.correlation, history.warm
-    return Opinions((), layout_of([]), blank, np.zeros(0), blank, np.zeros(n_bars), *seen).with_base(name, wishes)
