@@ -157,8 +157,7 @@ def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interva
     ----------
     scores : ndarray of shape (seeds,) or (seeds, tasks)
     """
-    table = np.asarray(scores, dtype=np.float64)
-    table = table[:, None] if table.ndim == 1 else table
+    table = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(table), size=(SEED_RESAMPLES, *table.shape))
     drawn = np.take_along_axis(table[None], picks, axis=1).reshape(SEED_RESAMPLES, -1)

@@ -25,6 +25,7 @@ FORMAT_VERSION = 2  #: of the file layout and of this model
 #: whose models are imported
 ALGORITHMS = ("SAC", "TD3", "TQC", "CrossQ", "PPO", "A2C", "TRPO", "RecurrentPPO", "ARS")
 ACCOUNT_FEATURES = ("weight",)  #: of each asset: the fraction of equity that is held in it
+LEFT_OUT = ("markets", "actions", "gradient_steps")  #: fields that are absent from a file where they have their default
 LEARNERS = {"sac": "sac", "gate": "recurrentppo"}  #: what this house trains for a kind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -108,12 +109,12 @@ class Manifest(_Frozen):
     gamma: float = Field(ge=0.0, le=1.0)  #: discount per bar
     seeds: tuple[int | None, ...] = Field(min_length=1)  #: one per member; None if not known
     steps: int = Field(ge=0)  #: environment steps per member
-    gradient_steps: int | None = Field(default=None, ge=0)  #: per member; None, and absent from the file: not recorded
+    gradient_steps: int | None = Field(default=None, ge=0)  #: per member; None: not recorded
     versions: dict[str, str]  #: of the libraries that trained and froze it
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
     scaling: Scaling | None = None  #: part of the network, and said here
-    actions: int = Field(default=1, ge=1)  #: numbers in an answer; absent from the file: one
+    actions: int = Field(default=1, ge=1)  #: numbers in an answer
     markets: tuple[MarketRead, ...] = ()  #: where there were several, all; `data_sha256` is of the first
     graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
     graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
@@ -202,11 +203,6 @@ class Manifest(_Frozen):
 
     def sealed_json(self) -> str:
         """Canonical JSON with `manifest_sha256`, the hash of the same JSON without that key."""
-        data = self.model_dump(mode="json")
-        if not self.markets:
-            del data["markets"]
-        if self.actions == 1:
-            del data["actions"]
-        if self.gradient_steps is None:
-            del data["gradient_steps"]
+        usual = {name for name in LEFT_OUT if getattr(self, name) == type(self).model_fields[name].default}
+        data = self.model_dump(mode="json", exclude=usual)
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})
