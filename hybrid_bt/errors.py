@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+MOST_SAID = 300  #: letters of what a library says of a failure
+
 
 class Hint(UserWarning):
     """Nothing is wrong, but something could be better; a command says it last, and never under --quiet."""
@@ -78,11 +80,14 @@ class ReconciliationError(HybridError):
 def os_errors(
     kind: type[HybridError], what: str, remedy: str = "", *, of: tuple[type[Exception], ...] = (OSError,)
 ) -> Iterator[None]:
-    """What the system refuses inside, or a library by errors `of` its own, told as `WHAT: why; REMEDY`."""
+    """What the system refuses inside, or a library by errors `of` its own, told as `WHAT: why; REMEDY` on one line."""
     try:
         yield
+    except HybridError:
+        raise  # is told already
     except of as error:
-        raise kind(f"{what}: {getattr(error, 'strerror', None) or error}{remedy and f'; {remedy}'}") from error
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())[:MOST_SAID] or type(error).__name__
+        raise kind(f"{what}: {why}{remedy and f'; {remedy}'}") from error
 
 
 def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigError) -> ModuleType:

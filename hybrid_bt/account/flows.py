@@ -109,6 +109,12 @@ def marked_close(close: FloatArray) -> FloatArray:
     return np.nan_to_num(np.take_along_axis(close, last, axis=0), nan=0.0)
 
 
+def known_logs(prices: FloatArray) -> FloatArray:
+    """Logarithms of the last known prices, (T, N); NaN before a symbol's first."""
+    last = marked_close(prices)
+    return np.log(np.where(last > 0.0, last, np.nan))
+
+
 def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gross and net exposure at each close, (T,) each: fractions of equity, the last positive one; NaN before any."""
     last = np.maximum.accumulate(np.where(equity > 0.0, np.arange(len(equity)), 0))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.flows import marked_close
+from hybrid_bt.account.flows import known_logs
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
@@ -190,8 +190,7 @@ def _momentum(panel: Panel) -> AccountPath:
 
 def moves(bars: Bars, since: int, until: int = 0) -> FloatArray:
     """log(c[t - until] / c[t - since]) of last known closes, (T, N); NaN where there is none so long ago."""
-    closes = marked_close(bars.close)
-    logs, found = np.log(np.where(closes > 0.0, closes, np.nan)), np.full(closes.shape, np.nan)
+    logs, found = known_logs(bars.close), np.full(bars.close.shape, np.nan)
     if bars.n_bars > since:
         found[since:] = logs[since - until : bars.n_bars - until] - logs[:-since]
     return found
@@ -202,14 +201,18 @@ def momentum(bars: Bars) -> FloatArray:
     return moves(bars, MOMENTUM_BARS, SKIPPED_BARS)
 
 
-def standard_scores(values: FloatArray) -> FloatArray:
-    """(T, N) less the mean over the assets of each bar, in their standard deviation, within +-2; 0 where NaN."""
+def relative(values: FloatArray) -> FloatArray:
+    """(T, N, ...) less the mean over the assets of each bar; 0 where NaN."""
     there = np.isfinite(values)
     n, known = np.maximum(there.sum(axis=1, keepdims=True), 1), np.where(there, values, 0.0)
-    away = np.where(there, known - known.sum(axis=1, keepdims=True) / n, 0.0)
+    return np.where(there, known - known.sum(axis=1, keepdims=True) / n, 0.0)
+
+
+def standard_scores(values: FloatArray) -> FloatArray:
+    """(T, N) less the mean over the assets of each bar, in their standard deviation, within +-2; 0 where NaN."""
+    n, away = np.maximum(np.isfinite(values).sum(axis=1, keepdims=True), 1), relative(values)
     sd = np.sqrt((away**2).sum(axis=1, keepdims=True) / n)
-    scores: FloatArray = np.clip(away / np.where(sd > LEAST_SD, sd, np.inf), -CLIP, CLIP)
-    return scores
+    return np.asarray(np.clip(away / np.where(sd > LEAST_SD, sd, np.inf), -CLIP, CLIP))
 
 
 #: account -> how it is traded; beside these, each leg alone by its own name

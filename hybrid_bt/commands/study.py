@@ -179,9 +179,9 @@ def _plan(flags: Flags, out: Path) -> Plan:
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]
     task = task_of(flags)
     if flags["retrain"] and task.config.sac.enabled:
-        from hybrid_bt.train.spec import SacSpec, check_sac_steps
+        from hybrid_bt.train.spec import SacSpec, check_steps
 
-        check_sac_steps(flags["sac_steps"], SacSpec())
+        check_steps("--sac-steps", flags["sac_steps"], SacSpec().learning_starts)
     bars, ledger = task.market.bars, out.absolute().parent / LEDGER
     cut = {name: flags[name] for name in ("scheme", "purge_bars", "embargo_bars")}
     windows = split(bars, task.row, flags["windows"] or n_windows, **cut)

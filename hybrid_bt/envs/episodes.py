@@ -101,19 +101,12 @@ def asset_tracks(
 
 def portfolio_track(history: MarketHistory, start: Day, end: Day, seen: Observation = OF_PORTFOLIO) -> Track:
     """All symbols of a panel, with episodes on bars between two dates, both included, from where all are warm."""
-    symbols = history.bars.symbols
-    return _whole(
-        f"portfolio: all of {', '.join(symbols)} are", history, np.all(history.warm, axis=1), start, end, seen
-    )
+    who = f"portfolio: all of {', '.join(history.bars.symbols)} are"
+    return _whole(who, history, np.all(history.warm, axis=1), start, end, seen)
 
 
 def regime_track(
-    history: MarketHistory,
-    said: Opinions,
-    lines: tuple[Line, ...],
-    start: Day,
-    end: Day,
-    seen: Observation = OF_REGIME,
+    history: MarketHistory, said: Opinions, lines: tuple[Line, ...], start: Day, end: Day, seen: Observation = OF_REGIME
 ) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 

@@ -45,11 +45,10 @@ class TrackRows(NamedTuple):
         """The tracks laid out."""
         panels, joins = [], any(len(track.sides) > 0 for track in tracks)
         for track in tracks:
-            days, correlation = (
-                np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
-            )
-            labels = track.sides if len(track.sides) else np.arange(track.opens.shape[1])
-            sides = [np.broadcast_to(labels, track.opens.shape)] if joins else []
+            shape = track.opens.shape
+            days, correlation = (np.broadcast_to(row[:, None], shape) for row in (track.days, track.correlation))
+            labels = track.sides if len(track.sides) else np.arange(shape[1])
+            sides = [np.broadcast_to(labels, shape)] if joins else []
             market = track.opens, track.closes, track.volatility, days, correlation
             panels.append(np.stack([*market, *sides, *track.waits]))
         parts = tracks[0].layout
@@ -88,6 +87,10 @@ class Lanes:
     ----------
     waiting : set of int
         Lanes that have to `begin` before the next step: all at first, then those whose episode has ended.
+    shape : tuple
+        Of the actions of a step.
+    n_seen : int
+        Numbers that a lane shows.
     """
 
     def __init__(
@@ -97,8 +100,8 @@ class Lanes:
         n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
         self.n_lanes, self.waiting, self.ends = n_lanes, set(range(n_lanes)), (task.low, task.high)
         self._offsets, self._spans, self._features = market.offsets.tolist(), market.spans, market.features
-        self._n_seen = market.features.shape[1] + spec.sees * n_assets
-        self._shape = n_lanes, n_assets if spec.per_asset else 1
+        self.n_seen = market.features.shape[1] + spec.sees * n_assets
+        self.shape = n_lanes, n_assets if spec.per_asset else 1
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None
         terms = () if callable(spec.reward) else spec.reward
@@ -134,7 +137,7 @@ class Lanes:
     def _fresh(self) -> Outcome:
         """Room for what a step writes."""
         n = self.n_lanes
-        return np.empty((n, self._n_seen), np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
+        return np.empty((n, self.n_seen), np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
 
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
         """Start an episode, in cash; its first observation.
@@ -154,7 +157,7 @@ class Lanes:
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)
         self._state[2][lane][SCALARS:] = self._fresh_memory
-        seen = np.zeros(self._n_seen, np.float32)  # nothing is held
+        seen = np.zeros(self.n_seen, np.float32)  # nothing is held
         features = self._features[row]
         seen[: len(features)] = features
         return seen
@@ -179,12 +182,12 @@ class Lanes:
         """
         if self.waiting:
             raise ResetNeeded(f"lanes: {sorted(self.waiting)} have ended or not begun; call begin for each")
-        asked = as_action(actions, self._shape, self.ends)
+        asked = as_action(actions, self.shape, self.ends)
         self._now, self._next = self._next, self._now
         out = self._now or self._fresh()
         over = self._many(asked, *out)
         if over == BARRED:
-            refuse(asked, self._shape, self.ends)
+            refuse(asked, self.shape, self.ends)
         if over:
             self.waiting = set(np.flatnonzero(out[2]).tolist())
         return out

@@ -122,13 +122,11 @@ class TradingEnv(gym.Env[Singles, Singles]):
         self._cash, self.task = checked_task(cash, task)
         self.render_mode, self._film = render_mode, list[Shot]()
         self.compiled = have_numba() if compiled is None else compiled and have_numba()
-        n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
-        n_seen = self.tracks[0].features.shape[1] + kind.sees * n
-        self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)
-        self.observation_space = gym.spaces.Box(-CLIP, CLIP, (n_seen,), np.float32)
         self._market = TrackRows.of(self.tracks)
         self._lane = self.lanes(1)
-        self._asked, self._seen = (n if kind.per_asset else 1,), np.zeros(n_seen, np.float32)
+        self._asked, self._seen = self._lane.shape[1:], np.zeros(self._lane.n_seen, np.float32)
+        self.action_space = gym.spaces.Box(*self._lane.ends, self._asked, np.float32)
+        self.observation_space = gym.spaces.Box(-CLIP, CLIP, self._seen.shape, np.float32)
 
     def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
         """The same environment many times over, stepped in one call."""
@@ -228,11 +226,10 @@ class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Singles, dict[str, Any]]:
         """Begin an episode in every lane; a number seeds the first, and the others with those behind it."""
-        self.seed(
-            [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        )
+        lanes = range(self.num_envs)
+        self.seed([seed + lane for lane in lanes] if isinstance(seed, int) else seed or [None for _ in lanes])
         seen, infos = np.empty(self.observation_space.shape or 1, np.float32), dict[str, Any]()
-        for lane in range(self.num_envs):
+        for lane in lanes:
             seen[lane], info = self.begin(lane, options or {})
             infos = self._add_info(infos, info, lane)
         return seen, infos

@@ -25,11 +25,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
 from hybrid_bt.bars import Bars
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import real_minus
 
@@ -72,6 +73,11 @@ def figure(value: float, digits: int = 2) -> str:
     """Fixed digits, a real minus, and none before zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0.0 else real_minus(text)
+
+
+def side_bps(costs: Costs) -> float:
+    """Costs a side, bps of notional: half a spread and the fee."""
+    return costs.spread_bps / 2 + costs.fee_bps
 
 
 class Draws(NamedTuple):
@@ -137,11 +143,11 @@ def bootstrap(
     return Draws(tuple(returns), {name: measure(table) for name, measure in measures.items()}, found, length)
 
 
-def interquartile_mean(scores: FloatArray) -> float:
-    """Mean of the middle half of all scores, of any shape."""
+def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> FloatArray:
+    """Mean of the middle half of all scores, or of those along an axis."""
     from scipy.stats import trim_mean
 
-    return float(trim_mean(np.asarray(scores, dtype=np.float64).ravel(), TRIMMED))
+    return np.asarray(trim_mean(scores, TRIMMED, axis=axis), np.float64)
 
 
 def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interval:
@@ -151,15 +157,11 @@ def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interva
     ----------
     scores : ndarray of shape (seeds,) or (seeds, tasks)
     """
-    table = np.asarray(scores, dtype=np.float64)
-    table = table[:, None] if table.ndim == 1 else table
+    table = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(table), size=(SEED_RESAMPLES, *table.shape))
     drawn = np.take_along_axis(table[None], picks, axis=1).reshape(SEED_RESAMPLES, -1)
-    drawn.sort(axis=1)
-    cut = int(TRIMMED * drawn.shape[1])
-    means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
-    return percentile_interval(interquartile_mean(table), means)
+    return percentile_interval(float(interquartile_mean(table)), interquartile_mean(drawn, axis=1))
 
 
 def block_length(returns: FloatArray) -> float:
@@ -222,8 +224,7 @@ def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) ->
     begins[0] = True
     starts = rng.integers(n_rows, size=n_rows)
     at = np.maximum.accumulate(np.where(begins, np.arange(n_rows), 0))
-    rows: RowArray = (starts[at] + np.arange(n_rows) - at) % n_rows
-    return rows
+    return np.asarray((starts[at] + np.arange(n_rows) - at) % n_rows)
 
 
 def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: RowArray, number: int) -> Bars:

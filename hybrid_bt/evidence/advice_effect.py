@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_bt.account.metrics import FloatArray, measures
-from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
+from hybrid_bt.account.registry import Terms, traded_at
 from hybrid_bt.bars import Bars, BoolArray, Stamps, instant
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import opinions, opinions_in_turn
+from hybrid_bt.brain.opinions import opinions_in_turn
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config.task import Case
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
@@ -106,28 +106,25 @@ def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     return found | ({"masked": setup._replace(masked=True)} if masked else {})
 
 
-def _variants(advice: Mapping[str, Sequence[Advice]], placebos: int, seed: int) -> dict[str, Sequence[Advice]]:
+def _variants(advice: Mapping[str, Sequence[Advice]], placebos: int, seed: int) -> dict[str, Sequence[Advice | None]]:
     """Variant -> its advice on each bar."""
     given, rng = advice[GIVEN], np.random.default_rng(seed)
     n = len(given[0].risk) if given else 0
     delayed = [Advice([NEUTRAL_RISK] * n, [0.0] * n), *given[:-1]]
     shuffled = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(placebos)}
-    return {**advice, DELAYED: delayed, **shuffled}
+    return {OFF: [None] * len(given), **advice, DELAYED: delayed, **shuffled}
 
 
-def _returns(task: Case, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
-    """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
-    brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
-    panel = read_panel(bars.close, fresh.reader)
-    spoken = list(opinions_in_turn(brain, panel))[task.row :]
-    said = opinions(fresh, panel).rows(slice(task.row, None))
-    paths = {OFF: account(Panel(traded, said, terms), RISK_OFF).equity}
-    paths |= {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}
+def _returns(task: Case, traded: Bars, variants: Mapping[str, Sequence[Advice | None]]) -> dict[str, FloatArray]:
+    """Variant -> returns of its account, (T - 1,); `off` is the account `risk-off` of a run."""
+    brain, terms = task.brain(), task.config.terms()
+    spoken = list(opinions_in_turn(brain, read_panel(task.market.bars.close, brain.reader)))[task.row :]
+    paths = {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
 
 def _equity(
-    brain: Hybrid, spoken: Sequence[Opinion], advice: Sequence[Advice], traded: Bars, terms: Terms
+    brain: Hybrid, spoken: Sequence[Opinion], advice: Sequence[Advice | None], traded: Bars, terms: Terms
 ) -> FloatArray:
     held: list[float] | None = None
     wanted = []
@@ -161,8 +158,7 @@ def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int)
 def _cvar(returns: FloatArray) -> FloatArray:
     """Mean of the worst bars' returns."""
     worst = max(int(TAIL * len(returns)), 1)
-    found: FloatArray = np.partition(returns, worst - 1, axis=0)[:worst].mean(axis=0)
-    return found
+    return np.asarray(np.partition(returns, worst - 1, axis=0)[:worst].mean(axis=0))
 
 
 def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:

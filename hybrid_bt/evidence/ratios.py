@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from itertools import combinations
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ from hybrid_bt.files.texts import cell, end_days
 ACCOUNT, HURDLE = "hybrid", "vol-target"
 UNLEARNED = (EQUAL_WEIGHT, *HURDLES)
 NO_GAIN, PASSED = "no evidence of a gain", f"after which the probability of a ratio above that of {HURDLE} is"
+NORMAL = NormalDist()
 N_BLOCKS = 16  #: of CSCV
 
 
@@ -74,11 +76,9 @@ def probabilistic_sharpe(moments: Moments, benchmark_sharpe: float = 0.0) -> flo
 
     NaN too where the formula leaves the estimate no deviation, as two values with g3 SR = 2 do.
     """
-    from scipy.stats import norm
-
     if moments.n_bars < 2 or not moments.spread > 0.0:
         return math.nan
-    return float(norm.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
+    return float(NORMAL.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
 
 
 def minimum_track_record(moments: Moments, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
@@ -86,21 +86,17 @@ def minimum_track_record(moments: Moments, benchmark_sharpe: float = 0.0, level:
 
     Infinite where the estimate is not above it.
     """
-    from scipy.stats import norm
-
     if not moments.sharpe > benchmark_sharpe:
         return math.inf
-    return float(1.0 + (moments.spread * norm.ppf(level) / (moments.sharpe - benchmark_sharpe)) ** 2)
+    return float(1.0 + (moments.spread * NORMAL.inv_cdf(level) / (moments.sharpe - benchmark_sharpe)) ** 2)
 
 
 def expected_maximum_sharpe(n_trials: int, trial_sharpe_std: float) -> float:
     """Expected highest Sharpe ratio among `n_trials` worthless ones whose ratios have this standard deviation."""
-    from scipy.stats import norm
-
     if n_trials < 2:
         return 0.0
-    gamma = float(np.euler_gamma)
-    luck = (1.0 - gamma) * norm.ppf(1.0 - 1.0 / n_trials) + gamma * norm.ppf(1.0 - 1.0 / (n_trials * math.e))
+    gamma, z = float(np.euler_gamma), NORMAL.inv_cdf
+    luck = (1.0 - gamma) * z(1.0 - 1.0 / n_trials) + gamma * z(1.0 - 1.0 / (n_trials * math.e))
     return float(trial_sharpe_std * luck)
 
 
@@ -167,9 +163,7 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float
         raise ConfigError(f"overfitting: {what}; leave it out")
     blocks = returns[n_bars % n_blocks :].reshape(n_blocks, -1, n_configurations)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
-    chosen = np.zeros((math.comb(n_blocks, n_blocks // 2), n_blocks))
-    for row, picked in enumerate(combinations(range(n_blocks), n_blocks // 2)):
-        chosen[row, list(picked)] = 1.0
+    chosen = np.eye(n_blocks)[np.array(list(combinations(range(n_blocks), n_blocks // 2)))].sum(axis=1)
     bars = blocks.shape[1] * n_blocks // 2
     inside = _sharpe_of_sums(chosen @ sums, chosen @ squares, bars)
     outside = _sharpe_of_sums((1.0 - chosen) @ sums, (1.0 - chosen) @ squares, bars)

@@ -126,12 +126,10 @@ class ChatScorer:
         refused = []
         for number in range(len(forms)) if self._form is None else (self._form,):
             try:
-                answer = self._asked(talk, forms[number])
+                answer, self._form = self._asked(talk, forms[number]), number
+                return answer
             except _RefusedError as error:
                 refused.append(error)
-            else:
-                self._form = number
-                return answer
         raise refused[0]
 
     def _asked(self, talk: Talk, form: dict[str, Any]) -> str:
@@ -163,7 +161,8 @@ class ChatScorer:
                 if time.monotonic() > until:
                     raise ScorerError(f"late: no whole answer within {self._timeout:g} s")
         if answer.status_code != OK:
-            self._spent.patience = _patience(answer.headers.get("Retry-After", ""))
+            wait = answer.headers.get("Retry-After", "")
+            self._spent.patience = min(float(wait), MOST_PATIENCE) if wait.isascii() and wait.isdigit() else 0.0
             why = "" if answer.status_code in BAD_KEY else self._complaint(bytes(whole))
             kind = _RefusedError if answer.status_code in REFUSALS else ScorerError
             raise kind(f"the server answered with status {answer.status_code}{why and f': {why}'}")
@@ -222,10 +221,6 @@ def _unescaped(text: str) -> str:
         return json.dumps(json.loads(text), ensure_ascii=False)
     except (ValueError, RecursionError):
         return text
-
-
-def _patience(text: str) -> float:
-    return min(float(text), MOST_PATIENCE) if text.isascii() and text.isdigit() else 0.0
 
 
 def _checked(address: str, key_variable: str) -> str:

@@ -32,7 +32,8 @@ from hybrid_bt.news.index import BM25, Selected, index_of
 from hybrid_bt.news.store import SAMPLE, DocumentStore, documents_named
 from hybrid_bt.news.verdicts import MARKET, SCHEMA_VERSION, Passage, RiskRequest
 
-SAMPLE_NAME = "the embedded sample"
+#: what reports call documents
+SAMPLE_NAME, UNNAMED = "the embedded sample", "documents in memory"
 
 
 @collector_paused()  # a store of many documents is many tuples and no cycles
@@ -52,12 +53,7 @@ class Desk:
     """Answers what the bars of any run ask about `symbols`; documents about others are not read."""
 
     def __init__(
-        self,
-        store: DocumentStore,
-        answers: Answers,
-        config: NewsConfig,
-        symbols: Sequence[str],
-        name: str = "documents in memory",  # in reports
+        self, store: DocumentStore, answers: Answers, config: NewsConfig, symbols: Sequence[str], name: str = UNNAMED
     ) -> None:
         self.answers, self.config, self.symbols, self.name = answers, config, tuple(symbols), name
         self.index = index_of(store, EmbeddingRanker(store) if config.retrieval == EMBEDDINGS else None)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, NewsError, how_to_install, os_errors
+from hybrid_bt.news.index import FloatArray
 from hybrid_bt.news.lexicon import QUERY
 from hybrid_bt.news.store import DocumentStore
 
@@ -35,8 +35,6 @@ DIMENSIONS = 384
 MOST_CHARS = 4000  #: the model reads 256 pieces of words, which are never more
 AT_ONCE = 200  #: vectors kept in one transaction
 _TABLE = "CREATE TABLE IF NOT EXISTS vectors (weights TEXT, text TEXT, vector BLOB, PRIMARY KEY (weights, text))"
-
-FloatArray = NDArray[np.float64]
 
 
 class MiniLM:

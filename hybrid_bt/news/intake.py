@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError, how_to_install, library, os_errors
+from hybrid_bt.files.texts import json_object
 from hybrid_bt.files.workers import end_with_parent
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
 from hybrid_bt.news.wires import ALIASES, Rows, is_wire, own_fields, read_feed, read_json
@@ -111,14 +112,12 @@ def _csv(path: Path) -> Rows:
 def _parquet(path: Path) -> Rows:
     named = "pyarrow", "pyarrow.parquet"
     pyarrow, pq = (library(name, "parquet", f"{path}: Parquet needs pyarrow", NewsError) for name in named)
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names)
-            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-            for number, row in enumerate(rows, 1):
-                yield f"{path} row {number}", {key.strip().lower(): value for key, value in row.items()}
-    except pyarrow.ArrowException as error:
-        raise NewsError(f"{path}: not Parquet: {str(error).splitlines()[0]}; check the file") from None
+    of = (pyarrow.ArrowException,)
+    with os_errors(NewsError, f"{path}: not Parquet", "check the file", of=of), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow.names)
+        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+        for number, row in enumerate(rows, 1):
+            yield f"{path} row {number}", {key.strip().lower(): value for key, value in row.items()}
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -185,14 +184,11 @@ def _pdf_text(path: Path) -> str:
         done = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise NewsError(f"{path}: the PDF was not read within {MAX_SECONDS} s; convert it to text") from None
-    try:
-        answer = json.loads(done.stdout)
-        text, error = answer.get("text"), answer.get("error")
-    except (ValueError, AttributeError):
-        text, error = None, f"its reader died with status {done.returncode} (out of memory or time?)"
-    if error is not None or not isinstance(text, str):
-        raise NewsError(f"{path}: cannot read the PDF: {error}; repair it, or convert it to text")
-    return text
+    died = {"error": f"its reader died with status {done.returncode} (out of memory or time?)"}
+    answer = json_object(done.stdout) or died
+    if "text" not in answer:
+        raise NewsError(f"{path}: cannot read the PDF: {answer['error']}; repair it, or convert it to text")
+    return str(answer["text"])
 
 
 def pdf_answer(path: str) -> dict[str, str]:
@@ -232,8 +228,7 @@ def _limit() -> None:
 
 
 FORMATS: dict[str, Callable[[Path], Rows]] = {
-    ".jsonl": _jsonl,
-    ".ndjson": _jsonl,
+    **dict.fromkeys((".jsonl", ".ndjson"), _jsonl),
     ".csv": _csv,
     ".parquet": _parquet,
     ".json": read_json,

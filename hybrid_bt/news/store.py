@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError, os_errors
-from hybrid_bt.news import Document, clean, content_sha256, say_us
+from hybrid_bt.news import Document, content_sha256, say_us
 from hybrid_bt.news.intake import read_documents
 
 SAMPLE = "sample"  #: the embedded documents, by name
 FORMAT = 3
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
-MOST_SAID = 120  #: characters of what SQLite says
 _MAGIC = b"SQLite format 3\x00"
 _SCHEMA = f"""
 CREATE TABLE documents (
@@ -170,11 +169,9 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         yield from self._selected(query, arguments)
 
     def _selected(self, query: str, arguments: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        try:
+        what = f"documents: cannot read {self.path}"
+        with os_errors(NewsError, what, "restore the file or add anew", of=(sqlite3.DatabaseError,)):
             yield from self._db.execute(query, arguments)
-        except sqlite3.DatabaseError as error:
-            why = " ".join(clean(str(error)).split())[:MOST_SAID]  # it may quote a whole text
-            raise NewsError(f"documents: cannot read {self.path}: {why}; restore the file or add anew") from None
 
 
 def documents_named(name: str) -> DocumentStore:
@@ -203,8 +200,6 @@ def _is_database(path: Path) -> bool:
 
 
 def _open(path: Path | None, write: bool) -> sqlite3.Connection:
-    if path is not None and not write and not path.is_file():
-        raise NewsError(f"documents: {path} does not exist; make it with: hybrid-bt news add FILES --store {path}")
     remedy, of = "give a store of documents or a new name", (sqlite3.DatabaseError, OSError)
     with os_errors(NewsError, f"documents: cannot open {path}", remedy, of=of):
         db = _connect(path, write)

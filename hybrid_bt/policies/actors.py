@@ -11,12 +11,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.policies.graph import Activation, Actor, Dense, Lstm
+from hybrid_bt.policies.graph import Activation, Actor, Dense, FloatArray, Lstm
 
-FloatArray = NDArray[np.float64]
 SbPolicy: TypeAlias = Any  #: of SB3: what it holds only its own classes know
 Torch: TypeAlias = Any  #: a tensor or module of torch, which this file may not import to be read
 

@@ -10,7 +10,7 @@ missing or added byte is found. This guards against damage; it is no signature, 
 
 Protobuf's wire format is read by hand, so that neither onnx nor protobuf is needed at run time:
 
-    message = fields,   field = varint tag (number << 3 | wire type), then varint | 8 bytes | length + bytes | 4 bytes
+    message = fields,   field = varint tag (number << 3 | wire type), then varint | length + bytes
 
 Only what the freezer writes is let through to onnxruntime: the operators below, no custom domain, no subgraph, no data
 outside the file.
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.errors import PolicyError, os_errors
 from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest, canonical_json
 
 MAX_BYTES = 64 * 2**20  #: a policy of this house has some 10 KB to 2 MB
@@ -37,7 +37,7 @@ TRUST = "if you know who made the file, --trust lets SB3 load it"
 MODEL_GRAPH, MODEL_METADATA = 7, 14
 NODE, NAME, INITIALIZER, INPUT, OUTPUT = 1, 2, 5, 11, 12  #: of a graph
 NODE_INPUT, NODE_OUTPUT, NODE_OP, NODE_ATTRIBUTE = 1, 2, 4, 5
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
+_VARINT, _LENGTH = 0, 2  # wire types; those of 8 and of 4 bytes stand in no message that is looked at
 _MAX_VARINT = 10  # bytes of a 64-bit varint
 
 _NODE, _TENSOR = "node (custom operator?)", "tensor (external data?)"
@@ -70,8 +70,6 @@ def fields(message: bytes) -> Iterator[Field]:
         elif kind == _LENGTH:
             size, at = _read_varint(message, at)
             value, at = message[at : at + size], at + size
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"wire type {kind}")
         if at > len(message):
@@ -92,10 +90,9 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("over-long varint")
 
 
-def _made(number: int, content: str | bytes) -> bytes:
+def _made(number: int, content: bytes) -> bytes:
     """A field that holds a text or a message."""
-    value = content.encode() if isinstance(content, str) else content
-    return _varint(number << 3 | _LENGTH) + _varint(len(value)) + value
+    return _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:
@@ -122,11 +119,8 @@ def read_bytes(path: Traversable, limit: int = MAX_BYTES, wanted: str = "a froze
     """
     if not path.is_file():
         raise PolicyError(f"policy: no file {path}; give the path of {wanted}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise PolicyError(f"policy: {path} cannot be read ({error.strerror}); check its permissions") from error
+    with os_errors(PolicyError, f"policy: {path} cannot be read", "check its permissions"), path.open("rb") as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise PolicyError(f"policy: {path} is larger than {limit} bytes; give {wanted}")
     return data
@@ -135,7 +129,7 @@ def read_bytes(path: Traversable, limit: int = MAX_BYTES, wanted: str = "a froze
 def pack(graph: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
     """File bytes of `graph` with its manifest, and the manifest with the graph's length and hash filled in."""
     sealed = manifest.model_copy(update={"graph_sha256": hashlib.sha256(graph).hexdigest(), "graph_bytes": len(graph)})
-    return graph + _metadata(sealed.sealed_json()), sealed
+    return graph + _metadata(sealed.sealed_json().encode()), sealed
 
 
 def unpack(data: bytes, name: str) -> Manifest:
@@ -148,7 +142,7 @@ def unpack(data: bytes, name: str) -> Manifest:
     """
     last, text = _last_field(data, name)
     manifest = checked_manifest(text, name)
-    if last != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
+    if last != _metadata(text) or manifest.sealed_json().encode() != text:
         raise refused(name, "has a manifest that was altered")
     graph = data[: -len(last)]
     if len(graph) != manifest.graph_bytes or hashlib.sha256(graph).hexdigest() != manifest.graph_sha256:
@@ -161,7 +155,7 @@ def unpack(data: bytes, name: str) -> Manifest:
     return manifest
 
 
-def _metadata(text: str) -> bytes:
+def _metadata(text: bytes) -> bytes:
     return _made(MODEL_METADATA, _made(1, METADATA_KEY) + _made(2, text))
 
 

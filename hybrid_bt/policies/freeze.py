@@ -22,11 +22,10 @@ from hybrid_bt.files import write_whole
 from hybrid_bt.policies.actors import SbPolicy, actor_of, check_spaces, unsupported
 from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.policies.graph import Actor, actor_graph
-from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest
+from hybrid_bt.policies.graph import Actor, FloatArray, actor_graph
+from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import gradient_steps
 
-FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
 SbModel: TypeAlias = Any  #: of SB3: what it holds only its own class knows
 
@@ -35,9 +34,7 @@ N_COMPARED = 2_000  #: random observations compared, in one episode for a recurr
 MOST_ACTION = 10.0  #: units of risk that no account can hold
 SPREAD = 2.0  #: their standard deviation; scale-free observations are of order 1
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "onnx", "numpy")
-DERIVED = (
-    *("format_version", "action_low", "action_high", "actions", "recurrent", "members", "graph_sha256", "graph_bytes"),
-)
+SEALED = {"format_version", "graph_sha256", "graph_bytes"}  #: fields of a manifest that belong to the file
 
 
 def freeze(
@@ -51,7 +48,7 @@ def freeze(
         Same spaces and architecture: flat Box observation, bounded Box of actions, an MLP actor (`actor_of`);
         RecurrentPPO with any number of LSTM layers and its critic's LSTM shared, separate or none.
     manifest : mapping
-        Fields of `Manifest`, without those read off the models (`DERIVED`). `gamma`, `steps`, `seeds` and `versions`
+        Fields of `Manifest`, without those that are `read_off` the models. `gamma`, `steps`, `seeds` and `versions`
         are read off the models and the installation where they are not given, and `kind` off their shape: several
         actions are a portfolio's, a memory is a gate's.
     path : str or Path, optional
@@ -103,7 +100,7 @@ def read_off(policy: SbPolicy, actors: Sequence[Actor]) -> dict[str, Any]:
 
 
 def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapping[str, Any]) -> Manifest:
-    for known in sorted(set(given) & set(DERIVED)):
+    for known in sorted(set(given) & (SEALED | set(derived) - {"kind"})):
         raise PolicyError(f"freeze: {known!r} is read off the models; leave it out of the manifest")
     found: dict[str, Any] = {"versions": {"hybrid_bt": __version__, **{n: metadata.version(n) for n in LIBRARIES}}}
     counted = zip(*((model.gamma, model.num_timesteps, gradient_steps(vars(model))) for model in models), strict=True)
@@ -111,8 +108,6 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
     found |= {field: values[0] for field, values in alike if len(set(values)) == 1}
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
-    is_new = given.get("markets") or "portfolio" in (given.get("kind"), derived["kind"])
-    found |= {"kind": derived["kind"], "format_version": FORMAT_VERSION if is_new else 1}
     sealed = Manifest.checked({**derived, **found, **given}, "freeze: manifest field", "correct it")
     features = models[0].observation_space.shape[0]
     if len(sealed.observation) != features:

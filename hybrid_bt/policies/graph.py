@@ -194,10 +194,8 @@ class _Graph:
         if actor.head == "clip":
             x = self.op("Clip", [mu, *box])
         else:
-            first = [
-                self.integers(one) for one in (0, actor.layers[-1].weight.shape[1], -1)
-            ]  # start, end, axis: the rest is padding
-            x = self.op("Slice", [self.op("Tanh", [mu]), *first])
+            n_actions = actor.layers[-1].weight.shape[1]  # the rest is padding
+            x = self.op("Slice", [self.op("Tanh", [mu]), *map(self.integers, (0, n_actions, -1))])  # start, end, axis
             half, middle = 0.5 * (high - low), 0.5 * (high + low)
             if (half, middle) != (1.0, 0.0):
                 x = self.op("Add", [self.op("Mul", [x, self.constant(half)]), self.constant(middle)])

@@ -1,11 +1,9 @@
-"""What a frozen policy says about itself: the manifest, format versions 1 and 2.
+"""What a frozen policy says about itself: the manifest.
 
 The manifest is plain data, checked by pydantic, and written as canonical JSON (sorted keys, no spaces, ASCII, no NaN).
 It holds no clock time, no path and no host name, so that the same training gives the same bytes.
 
-Version 1 is what this house trains. Version 2 is what it imports: observations may be scaled inside the network
-(`scaling`), and what nobody recorded, a seed or the hash of the data, may be null; and it names several markets. A file
-that needs none of that stays version 1, byte for byte.
+What nobody recorded, as a seed or the hash of the data of a model that is imported, is null.
 """
 
 from __future__ import annotations
@@ -23,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
 from hybrid_bt.errors import PolicyError, did_you_mean, first_fault
 
-FORMAT_VERSION = 2  #: newest that is read
+FORMAT_VERSION = 2  #: of the file layout and of this model
 #: whose models are imported
 ALGORITHMS = ("SAC", "TD3", "TQC", "CrossQ", "PPO", "A2C", "TRPO", "RecurrentPPO", "ARS")
 ACCOUNT_FEATURES = ("weight",)  #: of each asset: the fraction of equity that is held in it
+LEFT_OUT = ("markets", "actions", "gradient_steps")  #: fields that are absent from a file where they have their default
 LEARNERS = {"sac": "sac", "gate": "recurrentppo"}  #: what this house trains for a kind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -90,7 +89,7 @@ class Manifest(_Frozen):
     Observations are clipped to +-`observation_clip`; where `scaling` is given, the network then scales them.
     """
 
-    format_version: Literal[1, 2] = 1  #: of the file layout and of this model
+    format_version: Literal[2] = 2  #: `FORMAT_VERSION`
     kind: Literal["sac", "gate", "portfolio"]  #: what the action is for
     observation: tuple[Name, ...] = Field(min_length=1)  #: column names, in order
     observation_clip: float = Field(gt=0.0)  #: observations are clipped to +- this
@@ -104,19 +103,19 @@ class Manifest(_Frozen):
     valid_start: date | None = None  #: first bar used to choose among checkpoints or settings
     valid_end: date | None = None  #: last such bar
     symbols: tuple[Name, ...] = Field(min_length=1)  #: trained on
-    data_sha256: Sha256 | None  #: of the training bars (`Bars.sha256`); None (version 2) if not known
+    data_sha256: Sha256 | None  #: of the training bars (`Bars.sha256`); None if not known
     costs: dict[str, float]  #: charged in training, by name (`spread_bps`, ...)
     reward: str | dict[str, JsonValue]  #: in words, or its parameters
     gamma: float = Field(ge=0.0, le=1.0)  #: discount per bar
-    seeds: tuple[int | None, ...] = Field(min_length=1)  #: one per member; None (version 2) if not known
+    seeds: tuple[int | None, ...] = Field(min_length=1)  #: one per member; None if not known
     steps: int = Field(ge=0)  #: environment steps per member
-    gradient_steps: int | None = Field(default=None, ge=0)  #: per member; None, and absent from the file: not recorded
+    gradient_steps: int | None = Field(default=None, ge=0)  #: per member; None: not recorded
     versions: dict[str, str]  #: of the libraries that trained and froze it
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
-    scaling: Scaling | None = None  #: version 2: part of the network, and said here
-    actions: int = Field(default=1, ge=1)  #: version 2 where there are several: numbers in an answer
-    markets: tuple[MarketRead, ...] = ()  #: version 2: where there were several, all; `data_sha256` is of the first
+    scaling: Scaling | None = None  #: part of the network, and said here
+    actions: int = Field(default=1, ge=1)  #: numbers in an answer
+    markets: tuple[MarketRead, ...] = ()  #: where there were several, all; `data_sha256` is of the first
     graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
     graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
 
@@ -125,8 +124,6 @@ class Manifest(_Frozen):
         clip, n, scaling = self.observation_clip, len(self.observation), self.scaling
         scaled = scaling is None or len(scaling.mean) == len(scaling.std) == n
         valid = self.valid_start or date.min, self.valid_end or date.max
-        new = scaling is not None or self.data_sha256 is None or None in self.seeds or bool(self.markets)
-        new = new or self.actions > 1 or self.kind == "portfolio"
         rules = {
             "observation names must be unique": len(set(self.observation)) == n,
             "observation_clip must be a float32 number (10.0, not 0.1)": float(np.float32(clip)) == clip,
@@ -139,8 +136,6 @@ class Manifest(_Frozen):
             "scaling must hold one mean and one std per observation": scaled,
             "a portfolio has one action for each of its symbols, any other policy one": self.actions
             == (len(self.symbols) if self.kind == "portfolio" else 1),
-            "version 1 knows no scaling, one market and one action, and needs data_sha256 and seeds; this is 2": not new
-            or self.format_version > 1,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -208,13 +203,6 @@ class Manifest(_Frozen):
 
     def sealed_json(self) -> str:
         """Canonical JSON with `manifest_sha256`, the hash of the same JSON without that key."""
-        data = self.model_dump(mode="json")
-        if self.format_version == 1:
-            del data["scaling"]  # version 1 has no such key
-        if not self.markets:
-            del data["markets"]  # nor has a file of one market
-        if self.actions == 1:
-            del data["actions"]  # nor one of one action
-        if self.gradient_steps is None:
-            del data["gradient_steps"]
+        usual = {name for name in LEFT_OUT if getattr(self, name) == type(self).model_fields[name].default}
+        data = self.model_dump(mode="json", exclude=usual)
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

@@ -14,23 +14,23 @@ Sizes are looked at before anything is unpacked, and unpacking stops at them wha
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.errors import PolicyError, os_errors
 from hybrid_bt.policies.file import TRUST, read_bytes
+from hybrid_bt.policies.manifest import Scaling
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box
@@ -43,7 +43,6 @@ MAX_STATISTICS = 32 << 20
 MAX_VERSION = 64
 VERSION = "_stable_baselines3_version"
 VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
-MAX_SAID = 300  #: letters of a library's message
 #: attribute -> algorithm: the first that a model has says what it is; A2C has none
 SIGNS = {
     **{"top_quantiles_to_drop_per_net": "TQC", "n_delta": "ARS", "cg_max_steps": "TRPO", "target_policy_noise": "TD3"},
@@ -100,15 +99,6 @@ class Archive(NamedTuple):
             return Box(low, high, dtype=np.float32)
 
 
-class Statistics(NamedTuple):
-    """What a VecNormalize does to observations: clip((x - mean) / std, -clip, clip)."""
-
-    sha256: str
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    clip: float
-
-
 def gradient_steps(said: Mapping[str, Any]) -> int | None:
     """By a model's attributes: SB3 counts the steps of most algorithms, and the epochs of PPO's."""
     done: int | None = said.get("_n_updates")
@@ -118,16 +108,9 @@ def gradient_steps(said: Mapping[str, Any]) -> int | None:
     return done * epoch
 
 
-@contextmanager
-def damage_said(words: str, remedy: str) -> Iterator[None]:
+def damage_said(words: str, remedy: str) -> AbstractContextManager[None]:
     """Whatever a library raises inside becomes one clear error."""
-    try:
-        yield
-    except PolicyError:
-        raise
-    except BROKEN as error:
-        said = " ".join(str(error).split())[:MAX_SAID] or type(error).__name__
-        raise PolicyError(f"import: {words} ({said}); {remedy}") from error
+    return os_errors(PolicyError, f"import: {words}", remedy, of=BROKEN)
 
 
 def archive_of(raw: bytes, name: str) -> Archive:
@@ -212,8 +195,8 @@ class _Reader(pickle._Unpickler):  # the C one cannot be trusted with memory: it
         raise pickle.UnpicklingError(f"extension code {code}")  # would look into this process's registry
 
 
-def read_statistics(path: Path) -> Statistics | None:
-    """Read what `VecNormalize.save` wrote; None if it leaves observations alone.
+def read_statistics(path: Path) -> Scaling | None:
+    """What a VecNormalize does to observations, from what its `save` wrote; None if it leaves them alone.
 
     Raises
     ------
@@ -233,7 +216,7 @@ def read_statistics(path: Path) -> Statistics | None:
         std, clip = np.sqrt(var + float(found["epsilon"])), float(found["clip_obs"])
     if len(mean) != len(std) or not np.isfinite([*mean, *std, clip]).all() or not (std > 0).all() or clip <= 0:
         raise PolicyError(f"import: {path.name} cannot scale observations: mean {mean}, var {var}; train it longer")
-    return Statistics(hashlib.sha256(raw).hexdigest(), mean, std, clip)
+    return Scaling(mean=mean.tolist(), std=std.tolist(), clip=clip)
 
 
 def _floats(array: StandIn) -> NDArray[np.float64]:

@@ -26,9 +26,9 @@ from hybrid_bt.policies.actors import SbPolicy, actor_of
 from hybrid_bt.policies.file import read_bytes
 from hybrid_bt.policies.freeze import answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.policies.graph import Actor
-from hybrid_bt.policies.manifest import Manifest, portfolio_names
-from hybrid_bt.policies.sb3_archive import MAX_ZIP, Archive, Statistics, archive_of, read_statistics
+from hybrid_bt.policies.graph import Actor, FloatArray
+from hybrid_bt.policies.manifest import Manifest, Scaling, portfolio_names
+from hybrid_bt.policies.sb3_archive import MAX_ZIP, Archive, archive_of, read_statistics
 from hybrid_bt.policies.sb3_policy import TrustedPolicy, keep, loaded, rebuilt
 
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1
@@ -39,8 +39,6 @@ MEANINGS = {
     "gate": "regime score r: -1 mean reversion, +1 trend",
     "portfolio": "of each asset a signed fraction of equity, before limits",
 }
-
-FloatArray = NDArray[np.float64]
 
 
 def import_model(
@@ -82,25 +80,23 @@ def import_model(
         raise PolicyError(f"import: {out} would be an object, which SB3 loads and runs; give --trust, or an .onnx")
     archive = archive_of(read_bytes(model, MAX_ZIP, "a model that SB3 saved"), model.name)
     policy = loaded(archive).policy if trust else rebuilt(archive)
-    statistics = read_statistics(vecnormalize) if vecnormalize else None
+    scaling = read_statistics(vecnormalize) if vecnormalize else None
     if vecnormalize is None and not unscaled:
         _check_unscaled(archive)
     actors = [] if as_object else [_actor(policy, trust)]
-    fields = {**_said(archive, statistics), **read_off(policy, actors), **stated}
+    said = _said(archive, vecnormalize if scaling else None)
+    fields = {**said, **read_off(policy, actors), "scaling": scaling, **stated}
     fields["kind"] = kind = stated["kind"] if "kind" in stated else _kind(policy, stated.get("symbols", ()))
     made = columns_of(kind, stated.get("symbols", ()))
     fields["observation"] = names = tuple(names or made)
     _check_names(kind, names, made)
-    _check_fit(kind, len(names), policy, statistics)
+    _check_fit(kind, len(names), policy, scaling)
     fields["observation_clip"] = float(np.float32(min(stated.get("observation_clip", UNBOUNDED), UNBOUNDED)))
     fields.setdefault("action_meaning", MEANINGS[kind])
-    if statistics is not None:
-        mean, std = statistics.mean.tolist(), statistics.std.tolist()
-        fields["scaling"] = {"mean": mean, "std": std, "clip": statistics.clip}
     manifest = Manifest.checked(fields, "import: manifest field", "state it, or correct it")
     if as_object:
         return keep(archive, manifest, out)
-    scaling, tolerance = manifest.scaling, TOLERANCE * max(1.0, manifest.action_high - manifest.action_low)
+    tolerance = TOLERANCE * max(1.0, manifest.action_high - manifest.action_low)
 
     def predict(x: NDArray[np.float32]) -> FloatArray:
         return answers([policy], x if scaling is None else scaling.scaled(x))
@@ -156,7 +152,7 @@ def _check_unscaled(archive: Archive) -> None:
         warnings.warn(said, Hint, stacklevel=3)
 
 
-def _check_fit(kind: str, named: int, policy: SbPolicy, statistics: Statistics | None) -> None:
+def _check_fit(kind: str, named: int, policy: SbPolicy, scaling: Scaling | None) -> None:
     """Refuse a model that does not fit its names, its statistics or its kind."""
     read = policy.observation_space.shape[0]
     if read != named:
@@ -165,16 +161,15 @@ def _check_fit(kind: str, named: int, policy: SbPolicy, statistics: Statistics |
     if hasattr(policy, "lstm_actor") and kind == "sac":
         rule = "a RecurrentPPO remembers one series, and the sac leg asks about many assets at once"
         raise PolicyError(f"import: {rule}; import it with --kind gate")
-    if statistics is not None and len(statistics.mean) != read:
-        rule = f"the VecNormalize scales {len(statistics.mean)} numbers, the model reads {read}"
+    if scaling is not None and len(scaling.mean) != read:
+        rule = f"the VecNormalize scales {len(scaling.mean)} numbers, the model reads {read}"
         raise PolicyError(f"import: {rule}; give the statistics that were saved with this model")
 
 
-def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
+def _said(archive: Archive, vecnormalize: Path | None) -> dict[str, Any]:
     """What the files say about the training."""
     return {
         "gradient_steps": archive.learned,
-        "format_version": 2,
         "data_sha256": None,
         "seeds": [archive.data.get("seed")],
         "gamma": archive.data.get("gamma", 1.0),  # ARS adds up whole episodes
@@ -183,6 +178,6 @@ def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
         "results": {
             "imported_from": archive.algorithm,
             "zip_sha256": hashlib.sha256(archive.raw).hexdigest(),
-            "vecnormalize_sha256": statistics.sha256 if statistics else None,
+            "vecnormalize_sha256": hashlib.sha256(vecnormalize.read_bytes()).hexdigest() if vecnormalize else None,
         },
     }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.files import write_whole
@@ -26,16 +26,14 @@ from hybrid_bt.policies import import_compiler
 from hybrid_bt.policies.actors import SbPolicy, activations
 from hybrid_bt.policies.file import TRUST, checked_manifest, read_bytes
 from hybrid_bt.policies.freeze import SbModel
+from hybrid_bt.policies.graph import FloatArray
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import BOXES, MAX_ZIP, Archive, archive_of, damage_said, tensors
 
 MOST_NUMBERS = 256 << 20  #: in a net
 CONTRIB = ("RecurrentPPO", "TQC", "CrossQ", "ARS", "TRPO")  #: of sb3-contrib
 #: algorithm -> where the layers behind its features stand among the weights; of any other, in `mlp_extractor`
-LAYERS_AT = {
-    **dict.fromkeys(("SAC", "TQC", "CrossQ"), "actor.latent_pi."),
-    **{"TD3": "actor.mu.", "ARS": "action_net."},
-}
+LAYERS_AT = dict.fromkeys(("SAC", "TQC", "CrossQ"), "actor.latent_pi.") | {"TD3": "actor.mu.", "ARS": "action_net."}
 #: policy_kwargs that do not change what the actor computes, or whose effect shows in the weights
 HARMLESS = {
     *("batch_norm", "batch_norm_momentum", "clip_mean", "enable_critic_lstm", "features_extractor_kwargs", "full_std"),
@@ -50,8 +48,6 @@ SUPPORTED = (
     "MlpLstmPolicy are supported"
 )
 MANIFEST = "hybrid_bt.json"  #: member of a zip that is kept as an object
-
-FloatArray = NDArray[np.float64]
 
 
 def _class_of(algorithm: str) -> SbModel:
@@ -193,12 +189,13 @@ def _options(algorithm: str, said: object) -> dict[str, Any]:
         fits = key in HARMLESS or value in plain.get(key, ()) or (key == "batch_norm_eps" and isinstance(value, float))
         if key != "activation_fn" and not fits:
             raise PolicyError(f"import: policy_kwargs[{key!r}] = {value!r} is not supported; {TRUST}")
-    passed = ("squash_output",) if algorithm == "ARS" else ("batch_norm_eps",)
-    chosen = said.get("activation_fn")
-    if "activation_fn" in said and str(chosen) not in known:
-        raise PolicyError(f"import: the activation is {chosen}; supported: {', '.join(known)}")
-    given = {key: said[key] for key in passed if key in said}
-    return given | ({"activation_fn": known[str(chosen)]} if "activation_fn" in said else {})
+    passed = "squash_output" if algorithm == "ARS" else "batch_norm_eps"
+    chosen: dict[str, Any] = {passed: said[passed]} if passed in said else {}
+    if "activation_fn" in said:
+        if (name := str(said["activation_fn"])) not in known:
+            raise PolicyError(f"import: the activation is {name}; supported: {', '.join(known)}")
+        chosen["activation_fn"] = known[name]
+    return chosen
 
 
 def _sizes(algorithm: str, weights: Mapping[str, Any], features: int) -> dict[str, Any]:

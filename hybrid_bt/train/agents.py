@@ -22,8 +22,6 @@ from hybrid_bt.errors import check_names
 from hybrid_bt.train.spec import AgentSpec
 from hybrid_bt.train.validation import Model, Score
 
-FloatArray = NDArray[np.float64]
-
 DEALT = 2_009  #: seed of the dealing of symbols
 #: an action without learning: all assets alike, an asset at its full risk, a neutral regime
 HELD = {"Asset": 1.0, "Regime": 0.0}
@@ -65,25 +63,12 @@ def world_of(
         Without a mask, if the market is not warm.
     """
     tracks, rows, envs = [], [], []
+    given = {"mode": spec.mode, "episode_bars": spec.episode_bars, "start": start and str(start), **terms_of(spec)}
     for part in _dealt(spec, market):
-        envs.append(
-            ready_env(
-                spec.env,
-                part.bars,
-                mode=spec.mode,
-                pairs=part.pairs,
-                start=None if start is None else str(start),
-                episode_bars=spec.episode_bars,
-                **terms_of(spec),
-            )
-        )
+        envs.append(ready_env(spec.env, part.bars, pairs=part.pairs, **given))
         for track in envs[-1].tracks:
-            n = len(track.days)
-            own = (
-                np.arange(n)
-                if n == part.bars.n_bars
-                else np.flatnonzero(part.bars.traded[:, part.bars.index_of(track.symbols[0])])
-            )
+            traded = np.flatnonzero(part.bars.traded[:, part.bars.index_of(track.symbols[0])])
+            own = traded if len(traded) == len(track.days) else np.arange(part.bars.n_bars)
             spans = [track.span] if teaches is None else _spans(track.span, teaches[own])
             tracks += [track._replace(span=span) for span in spans]
             rows += [own] * len(spans)

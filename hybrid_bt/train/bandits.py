@@ -18,11 +18,9 @@ from hybrid_bt.envs.specs import ResetNeeded, refuse
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
 from hybrid_bt.errors import BarsError
-from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, Ground, RegimeGround
+from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, FloatArray, Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.vec_envs import AlikeVecEnv, Stepped
-
-FloatArray = NDArray[np.float64]
 
 LEAST_SYMBOLS = 2  #: of a group
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.registry import relative
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
 from hybrid_bt.train.ground import LABEL_BARS, Ground
@@ -57,9 +58,7 @@ def run_controls(
 
 def tomorrow(ground: Ground, rng: np.random.Generator) -> Ground:
     """What comes, less the mean, in place of a feature."""
-    features, there = ground.features.copy(), np.isfinite(ground.gains)
-    mean = np.where(there, ground.gains, 0.0).sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1)[:, None], 1)
-    told = np.where(there, ground.gains - mean, 0.0) / ground.risk / math.sqrt(LABEL_BARS)
+    features, told = ground.features.copy(), relative(ground.gains) / ground.risk / math.sqrt(LABEL_BARS)
     features[:, :, 0] = np.clip(told, -CLIP, CLIP)
     return ground._replace(features=features)
 

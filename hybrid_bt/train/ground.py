@@ -32,7 +32,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.registry import momentum, moves, standard_scores
+from hybrid_bt.account.flows import known_logs
+from hybrid_bt.account.registry import momentum, moves, relative, standard_scores
 from hybrid_bt.bars import instant
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.reader import MarketHistory
@@ -100,8 +101,7 @@ def regime_ground_of(history: MarketHistory, start: np.datetime64 | None = None)
     bars, coming = history.bars, _coming(history, 1)
     there = history.warm & np.isfinite(coming)
     n = np.maximum(there.sum(axis=1), 1)
-    earned = np.where(there, coming, 0.0)
-    earned = np.where(there, earned - earned.sum(axis=1, keepdims=True) / n[:, None], 0.0) / _relative_risk(history)
+    earned = relative(np.where(there, coming, np.nan)) / _relative_risk(history)
     trend, reversal = (
         standard_scores(np.where(there, moved / history.volatility, np.nan))
         for moved in (momentum(bars), -moves(bars, LABEL_BARS))
@@ -144,7 +144,7 @@ def _inside(history: MarketHistory, start: np.datetime64 | None) -> NDArray[np.b
 def _coming(history: MarketHistory, n_bars: int) -> FloatArray:
     """Log return of so many bars from the open at which an order of each close fills, (T, N); NaN at the end."""
     bars = history.bars
-    opens = _last_known(np.where(np.isfinite(bars.open), bars.open, bars.close))
+    opens = known_logs(np.where(np.isfinite(bars.open), bars.open, bars.close))
     gains = np.full(opens.shape, np.nan)
     gains[: -n_bars - 1] = opens[n_bars + 1 :] - opens[1:-n_bars]
     return gains
@@ -153,11 +153,4 @@ def _coming(history: MarketHistory, n_bars: int) -> FloatArray:
 def _relative_risk(history: MarketHistory) -> FloatArray:
     """Volatility per bar of each asset less the market, (T, N)."""
     free = 1.0 - np.minimum(history.correlation, CORRELATION_UP_TO)
-    risk: FloatArray = np.maximum(history.volatility, math.sqrt(MIN_VARIANCE)) * np.sqrt(free)[:, None]
-    return risk
-
-
-def _last_known(prices: FloatArray) -> FloatArray:
-    """Log prices (T, N), of a missing bar the one before."""
-    rows = np.maximum.accumulate(np.where(np.isfinite(prices), np.arange(len(prices))[:, None], 0), axis=0)
-    return np.asarray(np.log(np.take_along_axis(prices, rows, 0)))
+    return np.asarray(np.maximum(history.volatility, math.sqrt(MIN_VARIANCE)) * np.sqrt(free)[:, None])

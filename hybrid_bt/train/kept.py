@@ -40,7 +40,8 @@ def learn_agent(lesson: Lesson, out: Path, **results: object) -> dict[str, Any]:
     spec = dealing(lesson)
     trained, fields = taught("agent", lesson._replace(agent=spec))
     whole = len(lesson.markets) == 1 and not spec.n_assets
-    terms = {name: _table(value) if name in Task._fields else value for name, value in spec.terms.items()}
+    tables = {name: spec.terms[name]._asdict() for name in Task._fields if hasattr(spec.terms.get(name), "_asdict")}
+    terms = {**spec.terms, **tables}
     own = [name for name, value in terms.items() if not isinstance(value, Mapping | str | float | int)]
     del fields["reward"]  # which is the spec
     said = {
@@ -54,11 +55,6 @@ def learn_agent(lesson: Lesson, out: Path, **results: object) -> dict[str, Any]:
     }
     given = {"terms": {name: value for name, value in terms.items() if name not in own}, "settings": spec.settings}
     return write_agent(out, [one.model for one in trained], {**plain(said), **given})
-
-
-def _table(value: object) -> object:
-    """A NamedTuple as a table in a file."""
-    return dict(zip(value._fields, value, strict=True)) if isinstance(value, tuple) else value  # type: ignore[attr-defined]
 
 
 def dealing(lesson: Lesson) -> AgentSpec:

@@ -24,8 +24,8 @@ from hybrid_bt.config.build import policy_path
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import csv_of_rows
 from hybrid_bt.policies.file import read_bytes, unpack
-from hybrid_bt.train.members import Event, named
-from hybrid_bt.train.pipeline import Lesson, learn
+from hybrid_bt.train.members import Event
+from hybrid_bt.train.pipeline import Lesson, apart, learn
 from hybrid_bt.train.validation import Score
 
 TOGETHER = re.compile(r".*?_(seed|without)")  #: what names of trainings that belong together begin with
@@ -133,15 +133,8 @@ def rebuild(lesson: Lesson, folder: Path) -> Iterator[tuple[Path, Traversable]]:
     """
     for kind in ("sac", "gate"):
         out = folder / f"{kind}.onnx"
-        learn(kind, _apart(lesson, kind), out)
+        learn(kind, apart(lesson, kind), out)
         yield out, policy_path(f"package:{out.name}")
-
-
-def _apart(lesson: Lesson, name: str) -> Lesson:
-    """Checkpoints of each file in a folder of their own."""
-    folder = lesson.practice.checkpoint_dir
-    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
-    return lesson._replace(practice=practice, tell=named(lesson.tell, name))
 
 
 def compare(made: Path, shipped: Traversable) -> str:

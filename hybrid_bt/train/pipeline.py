@@ -26,14 +26,7 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.agents import AgentValidation, observation_of, world_taught
-from hybrid_bt.train.ground import (
-    LABEL_BARS,
-    REGIME_BARS,
-    REGIME_SEES,
-    ground_of,
-    ground_on,
-    regime_ground_of,
-)
+from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, REGIME_SEES, ground_of, ground_on, regime_ground_of
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
 from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec
 from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation
@@ -106,6 +99,13 @@ KINDS = {
         *("steps", AgentSpec, world_taught, 1, AgentValidation.on, observation_of), "what the environment takes"
     ),
 }
+
+
+def apart(lesson: Lesson, name: str) -> Lesson:
+    """The same under a name of its own, with checkpoints in a folder of that name."""
+    folder = lesson.practice.checkpoint_dir
+    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
+    return lesson._replace(practice=practice, tell=named(lesson.tell, name))
 
 
 def learn(kind: str, lesson: Lesson, out: Path | None) -> FrozenPolicy:
@@ -199,15 +199,10 @@ def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[st
 def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     """Results for the manifest."""
     assert lesson.rehearse_to is not None
-    folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
-    practice = lesson.practice._replace(checkpoint_dir=folder and folder / "rehearsal")
-    markets, end = tuple(market.until(lesson.end) for market in lesson.markets), lesson.rehearse_to
-    shorter = lesson._replace(end=end, valid_end=lesson.end, markets=markets, seeds=seeds, practice=practice)
-    members = members_of(kind, shorter)
-    validation = members[0].validation
-    assert validation is not None
-    unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
-    models = [one.model for one in train_all(unwatched, named(lesson.tell, "rehearsal"))]
+    markets, seeds = tuple(market.until(lesson.end) for market in lesson.markets), lesson.seeds[:REHEARSED_SEEDS]
+    shorter = apart(lesson, "rehearsal")._replace(end=lesson.rehearse_to, valid_end=None, markets=markets, seeds=seeds)
+    validation = KINDS[kind].judge(markets[0], lesson.config, lesson.spec(kind), lesson.rehearse_to)
+    models = [one.model for one in train_all(members_of(kind, shorter), shorter.tell)]
     found = {
         "train_end": str(lesson.rehearse_to),
         "valid_end": str(lesson.end),

@@ -6,8 +6,8 @@ How each was chosen, on training and validation spans only: docs/research-log.md
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hybrid_bt.errors import ConfigError, HybridError, check_names, library
+from hybrid_bt.errors import ConfigError, check_names, library, os_errors
 
 
 class SacSpec(NamedTuple):
@@ -124,25 +124,15 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
     return given
 
 
-@contextmanager
-def refusals(algo: str, settings: Mapping[str, Any]) -> Iterator[None]:
+def refusals(algo: str, settings: Mapping[str, Any]) -> AbstractContextManager[None]:
     """What Stable-Baselines3 refuses inside, told as a mistake in the settings, which it is."""
-    try:
-        yield
-    except HybridError:
-        raise
-    except (ValueError, TypeError, AssertionError) as error:
-        told = (str(error) or type(error).__name__).partition("\n")[0]
-        raise ConfigError(f"[algo]: {algo} with {dict(settings)}: {told}; change them") from error
-
-
-def check_sac_steps(steps: int, spec: SacSpec) -> None:
-    """Refuse a training of SAC that would be over before it learns; ConfigError."""
-    check_steps("--sac-steps", steps, spec.learning_starts)
+    given, of = f"[algo]: {algo} with {dict(settings)}", (ValueError, TypeError, AssertionError)
+    return os_errors(ConfigError, given, "change them", of=of)
 
 
 def check_steps(flag: str, steps: int, learning_starts: int) -> None:
-    """The same of any algorithm that begins with random actions; PPO learns behind any rollout, the first included.
+    """Refuse a training that begins with random actions and would be over before it learns; PPO learns behind any
+    rollout, the first included.
 
     Raises
     ------

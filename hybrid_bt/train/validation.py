@@ -16,10 +16,9 @@ from datetime import date
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.conditional import read_regime
-from hybrid_bt.account.metrics import max_drawdown, sharpe
+from hybrid_bt.account.metrics import FloatArray, max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
@@ -35,7 +34,6 @@ from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.files.texts import plain
 from hybrid_bt.train.ground import REGIME_SEES
 
-FloatArray = NDArray[np.float64]
 Model: TypeAlias = Any  #: of Stable-Baselines3, whose types are imported inside functions
 
 SHIFTS = (0.2, 0.4, 0.6, 0.8)  #: of the span, by which r is moved in time
@@ -124,7 +122,10 @@ class SacValidation(Validation):
         return self.score_of(inverse_volatility(self.history.volatility, self.history.warm))
 
     def opinions(self, answers: FloatArray) -> Opinions:
-        return opinions_of_assets("sac", answers, self.history)
+        history, blank = self.history, np.zeros((len(answers), 0))
+        seen = history.volatility, history.correlation, history.warm
+        nobody = Opinions((), layout_of([]), blank, np.zeros(0), blank, np.zeros(len(answers)), *seen)
+        return nobody.with_base("sac", answers)
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,3 @@ def first_row(history: MarketHistory, after: date | None) -> int:
 def rows_after(bars: Bars, day: date) -> int:
     """Row of the first bar behind a day."""
     return int(np.searchsorted(bars.stamps, instant(day, whole=True), "right"))
-
-
-def opinions_of_assets(name: str, wishes: FloatArray, history: MarketHistory) -> Opinions:
-    """One leg that wishes (T, N) of the symbols of a history, and a neutral gate."""
-    n_bars, blank = len(wishes), np.zeros((len(wishes), 0))
-    seen = history.volatility, history.correlation, history.warm
-    return Opinions((), layout_of([]), blank, np.zeros(0), blank, np.zeros(n_bars), *seen).with_base(name, wishes)

@@ -37,7 +37,7 @@ from hybrid_bt.train.validation import Evaluation, Score
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Member, Tell
 
-MAGIC = b"hybrid_bt checkpoint 4\n"
+MAGIC = b"hybrid_bt checkpoint 5\n"
 HASH_BYTES = 32
 
 
@@ -133,13 +133,11 @@ class Watch(BaseCallback):
     def _save(self) -> None:
         assert self._path is not None
         rows = [[step, *score] for step, score in self.evaluations]
-        own = {"evaluations": rows}
-        write_checkpoint(self._path, self._identity, gather(self.model) | {"watch": own})
+        write_checkpoint(self._path, self._identity, gather(self.model) | {"evaluations": rows})
         self._saved = self.model.num_timesteps
 
     def _restore(self, state: dict[str, Any]) -> None:
-        own = state["watch"]
-        self.evaluations = [Evaluation(int(row[0]), Score(*row[1:])) for row in own["evaluations"]]
+        self.evaluations = [Evaluation(int(step), Score(*score)) for step, *score in state["evaluations"]]
         scatter(state, self.model)
         self._saved = self._said = self.num_timesteps = self.model.num_timesteps
 
@@ -173,12 +171,10 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     digest, body = raw[len(MAGIC) : len(MAGIC) + HASH_BYTES], raw[len(MAGIC) + HASH_BYTES :]
     if not raw.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
         raise ConfigError(f"checkpoint: {path} is damaged or no checkpoint; remove it and train that part again")
-    try:
+    of = pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError
+    with os_errors(ConfigError, f"checkpoint: {path} holds something else than tensors", "remove it", of=of):
         state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
         found = json.loads(state["identity"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"checkpoint: {path} holds something else than tensors ({reason}); remove it") from None
     difference = _first_difference(found, json.loads(json.dumps(identity)))
     if difference:
         raise ConfigError(

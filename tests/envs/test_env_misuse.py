@@ -59,7 +59,7 @@ class Stepped:
     @property
     def shape(self) -> tuple[int, ...]:
         if isinstance(self.env, Lanes):
-            return tuple(self.env._shape)
+            return tuple(self.env.shape)
         own = tuple(self.env.action_space.shape)
         return (self.env.num_envs, *own) if isinstance(self.env, AlikeVecEnv) else own
 
@@ -203,7 +203,7 @@ def test_behind_the_end_there_is_nothing(how: str) -> None:
             with pytest.raises(ResetNeeded):
                 Stepped(other).step(env.inside(0))
         if isinstance(other, Lanes):  # nor by the bare kernel
-            state, seen = other.state(), np.zeros(other._n_seen, np.float32)
+            state, seen = other.state(), np.zeros(other.n_seen, np.float32)
             assert other.one(env.inside(0)[0], seen)[1] == BARRED and not seen.any()
             assert all(np.array_equal(mine, now) for mine, now in zip(state, other.state(), strict=True))
 

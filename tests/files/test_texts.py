@@ -11,7 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybrid_bt.errors import ConfigError, HybridError, NewsError, os_errors
 from hybrid_bt.files.texts import TEXT, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (ValueError("two\n  lines"), "it: two lines; do"),
+        (RuntimeError(), "it: RuntimeError; do"),
+        (ValueError("x" * 5_000), f"it: {'x' * 300}; do"),
+        (FileNotFoundError(2, "No such file", "a"), "it: No such file; do"),
+        (NewsError("told already"), "told already"),
+    ],
+)
+def test_what_a_library_refuses_is_one_line_and_what_is_told_stays(raised: Exception, said: str) -> None:
+    with pytest.raises(HybridError) as told, os_errors(ConfigError, "it", "do", of=(ValueError, RuntimeError, OSError)):
+        raise raised
+    assert str(told.value) == said
 
 
 def test_dates_have_a_time_only_where_bars_have():

@@ -363,7 +363,7 @@ def test_newer_format_asks_for_an_upgrade() -> None:
     [
         ({"surprise": 1}, "wrong at surprise"),
         ({"gamma": ...}, "wrong at gamma"),
-        ({"format_version": 0}, "wrong at format_version"),
+        ({"format_version": 1}, "wrong at format_version"),
         ({"action_low": 5.0}, "action_low must lie below"),
         ({"observation": [*NAMES, "one_more"]}, "'observation'.*manifest says"),
         ({"recurrent": {"n_lstm": 1, "hidden": 4}}, "'h0'.*manifest says"),

@@ -13,8 +13,10 @@ user          anybody's strategy
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,6 +35,7 @@ from hybrid_bt.errors import ConfigError, HybridError, LegError
 SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up
 MISSING = 0.05  #: share of bars that a symbol does not have
+Numbers: TypeAlias = Callable[[FloatArray], FloatArray]  #: of closes, (T, N) or (T, 1)
 CUTS = (1, AFTER // 2, AFTER - 1)  #: bars behind the warm-up from which the future is altered
 
 
@@ -57,14 +60,9 @@ def check_leg(maker: str | LegMaker, config: Config | None = None, seed: int = 0
     """
     config = config or load_config("stable")
     maker = registered(maker) if isinstance(maker, str) else maker
-    closes = _closes(seed)
-    whole, again = _answers(maker, config, closes), _answers(maker, config, closes, beside=True)
-    _check_alike("leg: the answer", "differs from run to run: let nothing random or shared decide", whole, again)
-    for cut in CUTS:
-        row = WARMUP_BARS + cut
-        seen = _answers(maker, config, _altered(closes, row))[:row]
-        why = f"depends on prices from bar {row} on: read this and earlier views only"
-        _check_alike("leg: the answer", why, whole[:row], seen)
+    of, again = partial(_answers, maker, config), partial(_answers, maker, config, beside=True)
+    words = "leg: the answer", "let nothing random or shared decide", "views"
+    _check_causal(words, of, again, _closes(seed), LegError)
 
 
 def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -> None:
@@ -93,25 +91,29 @@ def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -
                 f"feature {feature} reads {name}, a {type(value).__name__}, from outside of its arguments, and what "
                 "that was made of nobody can tell; keep what it remembers in its state, and numbers in constants"
             )
-    who, closes = f"feature {feature}: the value", _closes(seed)
-    whole, again = _values(feature, of_market, closes), _values(feature, of_market, closes)
-    _check_alike(who, "differs from run to run: keep what it remembers in its state", whole, again, ConfigError)
-    reads = False
-    for cut in CUTS:
-        row = WARMUP_BARS + cut
-        seen = _values(feature, of_market, _altered(closes, row))
-        why = f"depends on prices from bar {row} on: read this and earlier bars only"
-        _check_alike(who, why, whole[:row], seen[:row], ConfigError)
-        reads = reads or not np.array_equal(whole[row:], seen[row:])
-    if not reads:
+    who, of = f"feature {feature}: the value", partial(_values, feature, of_market)
+    words = who, "keep what it remembers in its state", "bars"
+    if not _check_causal(words, of, of, _closes(seed), ConfigError):
         raise ConfigError(f"{who} is the same whatever the prices: what else it was made of is not audited")
 
 
-def _altered(closes: FloatArray, row: int) -> FloatArray:
-    """Another future from a bar on."""
-    altered = closes.copy()
-    altered[row:] = 3.0 * altered[row:] ** 1.3
-    return altered
+def _check_causal(
+    words: tuple[str, str, str], of: Numbers, again: Numbers, closes: FloatArray, kind: type[HybridError]
+) -> bool:
+    """Refuse numbers of closes that differ from run to run, or move when later closes do; whether any follows these.
+
+    `words` are whose numbers they are, what to do against the former, and what may be read.
+    """
+    (who, remedy, earlier), whole, reads = words, of(closes), False
+    _check_alike(who, f"differs from run to run: {remedy}", whole, again(closes), kind)
+    for cut in CUTS:
+        row, altered = WARMUP_BARS + cut, closes.copy()
+        altered[row:] = 3.0 * altered[row:] ** 1.3
+        seen = of(altered)
+        why = f"depends on prices from bar {row} on: read this and earlier {earlier} only"
+        _check_alike(who, why, whole[:row], seen[:row], kind)
+        reads = reads or not np.array_equal(whole[row:], seen[row:])
+    return reads
 
 
 def _values(feature: Feature, of_market: bool, closes: FloatArray) -> FloatArray:
@@ -163,7 +165,7 @@ def _targets(leg: Leg, view: View, t: int) -> list[float]:
         raise LegError(f"leg: bar {t}: {error}") from None
 
 
-def _check_alike(who: str, why: str, one: FloatArray, other: FloatArray, kind: type[HybridError] = LegError) -> None:
+def _check_alike(who: str, why: str, one: FloatArray, other: FloatArray, kind: type[HybridError]) -> None:
     moved = np.argwhere((one != other) & ~(np.isnan(one) & np.isnan(other)))
     if moved.size:
         at = tuple(moved[0])

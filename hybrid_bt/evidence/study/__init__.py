@@ -195,15 +195,13 @@ def _ratios(
     """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
     moving = {name: ratio.moments_of(series) for name, series in returns.items()}
     moving = {name: moments for name, moments in moving.items() if np.isfinite(moments.sharpe)}
-    n_returns = len(next(iter(returns.values())))
+    n_returns, hurdle = len(next(iter(returns.values()))), moving.get(ratio.HURDLE, ratio.Moments(0.0, 0)).sharpe
     spread = ratio.spread_of_trials((moving[name].sharpe for name in learned if name in moving), n_returns)
     return {
         name: {
             "psr": ratio.probabilistic_sharpe(moments),
             "dsr": ratio.deflated_sharpe(moments, n_trials, spread),
-            "passed": ratio.deflated_sharpe(
-                moments, n_trials, spread, moving[ratio.HURDLE].sharpe if ratio.HURDLE in moving else 0.0
-            ),
+            "passed": ratio.deflated_sharpe(moments, n_trials, spread, hurdle),
             "track_record_years": ratio.minimum_track_record(moments) / bars_per_year,
         }
         for name, moments in moving.items()

@@ -120,9 +120,8 @@ class Job(ABC):
     @cached_property
     def key(self) -> str:
         """sha256 of what the answer depends on."""
-        return hashlib.sha256(
-            json.dumps((FORMAT, *self.depends_on()), sort_keys=True, default=str).encode()
-        ).hexdigest()
+        whole = json.dumps((FORMAT, *self.depends_on()), sort_keys=True, default=str)
+        return hashlib.sha256(whole.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import Interval, figure, percentile_interval, stationary_rows
+from hybrid_bt.evidence import Interval, figure, percentile_interval, side_bps, stationary_rows
 from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.markets import ACCOUNTS, BARS_PER_YEAR, LEAST_BARS, SETTINGS, MarketJob
 from hybrid_bt.evidence.study.schedule import Runner
@@ -111,14 +111,12 @@ def sharpe_draws(returns: FloatArray, n_resamples: int, rng: Rng) -> FloatArray:
     for row in counts[1:]:
         row[:] = np.bincount(stationary_rows(rng, n, BLOCK_BARS), minlength=n)
     means, squares = counts @ returns / n, counts @ returns**2 / n
-    found: FloatArray = means / np.sqrt((squares - means**2) / (n - 1) * n / BARS_PER_YEAR)
-    return found
+    return np.asarray(means / np.sqrt((squares - means**2) / (n - 1) * n / BARS_PER_YEAR))
 
 
 def claim(found: LeftOut) -> str:
     """One sentence: how much, over what, how sure, and where it ends."""
-    costs = found.jobs[0].task.config.costs
-    side = costs.spread_bps / 2 + costs.fee_bps
+    side = side_bps(found.jobs[0].task.config.costs)
     over, under = (found.gain("hybrid", hurdle, BY_YEARS).said(plus=True) for hurdle in HURDLES[::-1])
     alone = [found.gain("hybrid", "inverse-vol", market).estimate for market in found.traded]
     dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).said(plus=True)

@@ -26,7 +26,7 @@ import numpy as np
 from hybrid_bt.account import registry
 from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, momentum, moves, standard_scores
+from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, momentum, moves, relative, standard_scores
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
@@ -54,11 +54,7 @@ COST_FACTORS, DELAYS = (2.0, 5.0), (1, 2, 4)
 SETTINGS = ("1x", *(f"{factor:g}x" for factor in COST_FACTORS), *(f"{bars} late" for bars in DELAYS))
 RULES = ("5-bar reversal", "10-bar reversal", "12-1 momentum", "reversal and momentum", "ridge")
 GATES = ("gate-off", "r at its mean", "r a year late")  #: what r must be worth more than
-ACCOUNTS = (
-    *("hybrid", *GATES, "sac", "pairs"),
-    *(*RULES, "rule and pairs", "pairs a year late"),
-    *HURDLES,
-)
+ACCOUNTS = ("hybrid", *GATES, "sac", "pairs", *RULES, "rule and pairs", "pairs a year late", *HURDLES)
 
 SETS = ("nyse_o", "nyse_n", "tse", "sp500", "msci", "djia")
 #: algorithm of the package -> total wealth printed for each of `SETS`; None where another variant was printed
@@ -160,17 +156,10 @@ def _ridge(others: Sequence[Market], left_out: Bars, config: Config) -> FloatArr
         behind = FILL_BARS + LABEL_BARS
         rows = may_teach(market.bars, left_out, behind)[:-behind] & panel.warm.all(axis=1)[:-behind]
         coming = moves(market.bars, LABEL_BARS)[behind:][rows] / panel.volatility[:-behind][rows]
-        x, y = _relative(np.clip(panel.features[:-behind][rows], -MOST, MOST)), _relative(coming)
+        x, y = map(relative, (np.clip(panel.features[:-behind][rows], -MOST, MOST), coming))
         wide, aim = x.reshape(-1, n), y.ravel()
         squares, products, n_rows = squares + wide.T @ wide, products + wide.T @ aim, n_rows + len(aim)
-    slopes: FloatArray = np.linalg.solve(squares + RIDGE * n_rows * np.eye(n), products).astype(np.float64)
-    return slopes
-
-
-def _relative(values: FloatArray) -> FloatArray:
-    """Less the mean over the assets of each bar, axis 1."""
-    found: FloatArray = values - values.mean(axis=1, keepdims=True)
-    return found
+    return np.asarray(np.linalg.solve(squares + RIDGE * n_rows * np.eye(n), products))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from string import Template
 
 from hybrid_bt.account.conditional import Condition
 from hybrid_bt.account.metrics import Summary
-from hybrid_bt.evidence import UNKNOWN, Interval
+from hybrid_bt.evidence import UNKNOWN, Interval, side_bps
 from hybrid_bt.evidence.ratios import PASSED
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
@@ -46,10 +46,8 @@ SEEDS_NOTE = (
 
 def claim(found: Findings) -> str:
     """One sentence: what, on which bars, how sure, after how many trials."""
-    plan, bars = found.plan, found.bars
+    plan, bars, side = found.plan, found.bars, side_bps(found.plan.task.config.costs)
     first, last = end_days(bars.stamps)
-    costs = plan.task.config.costs
-    side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
     worth = cell(found.ratios.get("hybrid", {}).get("passed", math.nan), ".2f", UNKNOWN)
     return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_bt.account.conditional import Condition
-from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence import Interval, side_bps
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
 from hybrid_bt.files.texts import shown
@@ -96,8 +96,7 @@ def _windows(found: Findings, title: str) -> Figure:
 def _costs(found: Findings, title: str) -> Figure | None:
     if not found.costs:
         return None
-    here = found.plan.task.config.costs
-    side = here.spread_bps / 2 + here.fee_bps
+    side = side_bps(found.plan.task.config.costs)
     note = f"growth a year, net; the dotted line is what the study charges, {side:g} bps"
     figure, (axis,) = _figure(found, title, note, 4.6, left=0.07)
     for name, summaries in found.costs.items():
