@@ -169,7 +169,11 @@ def finrl_env(path: str, bars: Bars) -> Any:
 
 
 def env_steps(quick: bool, finrl: str | None = None) -> list[Row]:
-    """A step of an account of 2 and of 5 assets that trades all of them; and of the environments that training uses."""
+    """A step of an account of 2 and of 5 assets that trades all of them; and of the environments that training uses.
+
+    The rivals step on the same bars by the same actions, one account at a time, which is all that they can. They hold
+    shares long only, so that a part of their sales is none; compiling, and the first episode of ours, are outside.
+    """
     rows = [row for n in (2, 5) for row in _of(n, quick, finrl)]
     if finrl is None or not Path(finrl).is_file():
         rows.append(missing("env step, FinRL", "not given: --finrl PATH of env_stocktrading.py"))

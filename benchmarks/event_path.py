@@ -15,6 +15,7 @@ from hybrid_bt.bars import Bars
 __all__ = ["feeds", "hybrid"]
 
 FEED_BOUNDS = {2: 10.0, 30: 25.0}
+OURS_BOUNDS = {2: 0.6, 20: 1.0}
 OUT_OF_SAMPLE = 5_043  #: row of us20 behind the shipped policies' training span (2010-01-04)
 WARM_UP = 300
 
@@ -115,7 +116,7 @@ def hybrid(quick: bool) -> list[Row]:
         if len(set(equity.values())) != 1:
             raise AssertionError(f"feeds or ways disagree: {equity}")
         micro = 1e6 / bars.n_bars
-        for name, feed, limit in (("ours", "our feed", 1.0), ("pandas", "PandasData", 2.0)):
+        for name, feed, limit in (("ours", "our feed", OURS_BOUNDS[n_symbols]), ("pandas", "PandasData", 2.0)):
             what = f"HybridStrategy, {feed}, {n_symbols} feeds"
             idle = "PandasData, empty next"
             note = f"{loaded}; bar by bar {cost['by bar'] * micro:.0f} us" if name == "ours" else ""

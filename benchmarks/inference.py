@@ -21,7 +21,10 @@ KALMAN_EQUAL = 1e-9
 
 
 def policies(quick: bool) -> list[Row]:
-    """SAC for one asset and the gate; then the shipped ensembles for a whole bar of us20."""
+    """One member and one row: SAC for one asset, and the gate; then the shipped ensembles for a whole bar of us20.
+
+    Both answer the same bar, in the type that each reads (float64; float32), with buffers bound and memory made.
+    """
     if importlib.util.find_spec("sb3_contrib") is None or importlib.util.find_spec("onnx") is None:
         return [missing("SAC and gate inference", f"not installed: {how_to_install('train')}")]
     from benchmarks.models import gate_and_frozen, sac_and_frozen
@@ -43,7 +46,7 @@ def policies(quick: bool) -> list[Row]:
         )
         what, note = f"{name}, 1 row", f"largest difference {gap:.1e}"
         rows.append(
-            Row(what, "us", cost["ours"] * 1e6, "SB3 model.predict", cost["predict"] * 1e6, at_least(15.0), note)
+            Row(what, "us", cost["ours"] * 1e6, "SB3 model.predict", cost["predict"] * 1e6, at_least(25.0), note)
         )
     return rows + _shipped(seconds)
 
@@ -80,8 +83,11 @@ def _shipped(seconds: float) -> list[Row]:
 
 
 def kalman_step(quick: bool) -> list[Row]:
-    """One bar of one pair."""
-    n_bars = 200 if quick else 2_000
+    """A bar of one pair, of a filter from the first bar to the last: what is made once is a thousandth of each.
+
+    The rivals' own steps, with what does not change from bar to bar set once.
+    """
+    n_bars = 1_000 if quick else 2_000
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.normal(0.0, 0.01, n_bars)) + 4.0
     y = 0.3 + 0.9 * x + rng.normal(0.0, 0.01, n_bars)

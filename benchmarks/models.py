@@ -10,12 +10,11 @@ import gymnasium as gym
 import numpy as np
 
 from hybrid_bt.equations.features import CLIP, OBSERVATIONS
-from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.ground import REGIME_SEES
 from hybrid_bt.train.spec import GateSpec, SacSpec
 
-__all__ = ["gate_and_frozen", "sac_and_frozen"]
+__all__ = ["gate_and_frozen", "gate_model", "sac_and_frozen", "sac_model"]
 
 MANIFEST: dict[str, Any] = {
     "observation_clip": CLIP,
@@ -43,24 +42,37 @@ class _Spaces(gym.Env[Any, Any]):
 
 
 def _freeze(model: Any, names: tuple[str, ...]) -> FrozenPolicy:
+    from hybrid_bt.policies.freeze import freeze
+
     with tempfile.TemporaryDirectory() as folder:
         return freeze([model], {**MANIFEST, "observation": names}, Path(folder) / "policy.onnx")
 
 
 def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
     """An SB3 SAC and the same frozen."""
+    model = sac_model()
+    return model, _freeze(model, OBSERVATIONS["sac"])
+
+
+def sac_model() -> Any:
+    """An SB3 SAC."""
     import torch
     from stable_baselines3 import SAC
 
     torch.set_num_threads(1)
     net = list(SacSpec().net)
     env = _Spaces(len(OBSERVATIONS["sac"]), 0.0)
-    model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
-    return model, _freeze(model, OBSERVATIONS["sac"])
+    return SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
 
 
 def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     """An sb3-contrib RecurrentPPO and the same frozen."""
+    model = gate_model()
+    return model, _freeze(model, REGIME_SEES)
+
+
+def gate_model() -> Any:
+    """An sb3-contrib RecurrentPPO."""
     import torch
     from sb3_contrib import RecurrentPPO
 
@@ -68,5 +80,4 @@ def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     spec = GateSpec()
     policy = {"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)}
     env = _Spaces(len(REGIME_SEES), -1.0)
-    model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")
-    return model, _freeze(model, REGIME_SEES)
+    return RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")

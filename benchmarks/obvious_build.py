@@ -1,9 +1,10 @@
 """The main job the obvious way: PandasData, SB3's `predict` per asset and bar, `order_target_percent`, quantstats.
 
-    python -m benchmarks.obvious_build --symbols KO,PEP --bars 2500 [--plots]
+    python -m benchmarks.obvious_build --symbols KO,PEP --bars 2500 [--data FOLDER] [--plots]
 
-The same bars, features, filter and mix as the hybrid; what differs is how each part is driven. The models have the
-architecture of the shipped policies (one member each instead of five) and untrained weights.
+The same bars, features, filter and mix as the hybrid; what differs is how each part is driven. It has less to do than
+`hybrid-bt run`: one account in place of seven and a file in place of nine, no checks of data, untrained models of the
+shipped policies' architecture with one member each instead of five, made in place of being loaded.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from benchmarks.models import gate_and_frozen, sac_and_frozen
+from benchmarks.models import gate_model, sac_model
 from benchmarks.panels import START_CASH, pandas_feeds
+from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.legs import KalmanLeg
 from hybrid_bt.brain.reader import MarketReader
@@ -85,18 +87,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--symbols", default="KO,PEP")
     parser.add_argument("--bars", type=int, default=2_500)
+    parser.add_argument("--data", help="folder of SYMBOL.csv with the columns date and close; us20 if left out")
     parser.add_argument("--plots", action="store_true")
     given = parser.parse_args()
     symbols = given.symbols.split(",")
-    bars = load_bars("us20", symbols=symbols)
+    bars = _read(given.data, symbols) if given.data else load_bars("us20", symbols=symbols)
     bars = bars.between(bars.stamps[-given.bars], None)
     cerebro = bt.Cerebro()
     cerebro.broker.setcash(START_CASH)
     cerebro.broker.setcommission(commission=0.0003)
     for feed in pandas_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
-    sac, gate = sac_and_frozen()[0], gate_and_frozen()[0]
-    cerebro.addstrategy(ObviousHybrid, pair=":".join(symbols[:2]), sac=sac, gate=gate)
+    cerebro.addstrategy(ObviousHybrid, pair=":".join(symbols[:2]), sac=sac_model(), gate=gate_model())
     for analyzer in (bt.analyzers.SharpeRatio, bt.analyzers.DrawDown, bt.analyzers.TradeAnalyzer, bt.analyzers.PyFolio):
         cerebro.addanalyzer(analyzer)
     (strategy,) = cerebro.run()
@@ -106,7 +108,14 @@ def main() -> None:
     print(values.iloc[-1])
 
 
-def _report(values: pd.Series, bars: Any, out: Path, plots: bool) -> None:
+def _read(folder: str, symbols: list[str]) -> Bars:
+    """A file a symbol, by pandas."""
+    files = [pd.read_csv(Path(folder) / f"{symbol}.csv", index_col="date", parse_dates=["date"]) for symbol in symbols]
+    closes = pd.concat([file["close"] for file in files], axis=1)
+    return Bars.checked("own", symbols, closes.index.to_numpy("M8[ns]"), closes.to_numpy())
+
+
+def _report(values: pd.Series, bars: Bars, out: Path, plots: bool) -> None:
     import quantstats as qs
 
     returns = values.pct_change().fillna(0.0)

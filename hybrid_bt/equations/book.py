@@ -99,16 +99,14 @@ def closing_part(held: float, order: float) -> float:
 def margin_check(held: float, order: float, close: float, cash: float, costs: Costs) -> float:
     """Scratch cash after the order at the decision bar's close; the order is refused if it is negative."""
     closed = closing_part(held, order)
-    opened = order - closed
-    if closed != 0.0:
-        value = -closed * close
-        cash += value / costs.leverage if value > 0.0 else value
-        cash -= commission(closed, close, costs)
-    if opened != 0.0:
-        value = opened * close
-        cash -= value / costs.leverage if value > 0.0 else value
-        cash -= commission(opened, close, costs)
-    return cash
+    opened = order - closed  # of the two, what there is none of changes nothing: no branch that a processor could miss
+    cash = cash + _paid(-closed * close, costs.leverage) - commission(closed, close, costs)
+    return cash - _paid(opened * close, costs.leverage) - commission(opened, close, costs)
+
+
+def _paid(value: float, leverage: float) -> float:
+    """Of a position's value, what the account pays itself: of a long, 1/L."""
+    return value if leverage == 1.0 or value <= 0.0 else value / leverage
 
 
 def check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, int]:
@@ -141,22 +139,15 @@ def execute(
         Commission, >= 0.
     """
     closed = closing_part(held, order)
-    opened = order - closed
-    fee = 0.0
-    if closed != 0.0:
-        value = -closed * entry
-        cash += (value / costs.leverage if value > 0.0 else value) + -closed * (price - entry)
-        fee = commission(closed, price, costs)
-        cash -= fee
-    if opened != 0.0:
-        value = opened * price
-        opening_fee = commission(opened, price, costs)
-        left = cash - (value / costs.leverage if value > 0.0 else value) - opening_fee
-        if left < 0.0:
-            opened = 0.0
-        else:
-            cash = left
-            fee += opening_fee
+    opened = order - closed  # as in `margin_check`
+    fee, opening_fee = commission(closed, price, costs), commission(opened, price, costs)
+    cash = cash + (_paid(-closed * entry, costs.leverage) + -closed * (price - entry)) - fee
+    left = cash - _paid(opened * price, costs.leverage) - opening_fee
+    if left < 0.0:
+        opened = 0.0
+    else:
+        cash = left
+        fee += opening_fee
     executed = closed + opened
     size = held + executed
     if size == 0.0:
@@ -197,11 +188,12 @@ def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:
         size = sizes[i]
         if size != 0.0:
             price = prices[i] if prices[i] == prices[i] else closes[i]
-            value = size * price
+            value, gain = size * price, 0.0
             if value > 0.0:
                 gain = size * (price - book.entry[i])
-                total += (value - gain) / leverage
-                total += gain
-            else:
-                total += value
+                value -= gain
+                if leverage != 1.0:
+                    value /= leverage
+            total += value
+            total += gain
     return total

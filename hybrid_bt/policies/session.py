@@ -5,6 +5,8 @@ A bar is answered in this file alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,13 +52,13 @@ class Network:
     def __init__(self, graph: bytes, manifest: Manifest, name: str, only: int | None = None) -> None:
         self.manifest, self.is_recurrent, self.clipped_count = manifest, manifest.recurrent is not None, 0
         self._only, self._name, self._names = only, name, manifest.observation
-        self._clip = manifest.observation_clip
+        self._row, self._clip = (len(self._names),), manifest.observation_clip
         self._answer = slice(None) if manifest.actions > 1 else 0  # of the columns of an action
         self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
         self._session = _started(graph, name)
         _check_session(self._session, manifest, name, only is not None)
-        #: rows -> IOBinding, observation and action, which onnxruntime reads and writes in place
-        self._calls: dict[int, tuple[Ort, NDArray[np.float32], FloatArray]] = {}
+        #: rows -> a run, and observation and action, which it reads and writes in place
+        self._calls: dict[int, tuple[Callable[[], None], NDArray[np.float32], FloatArray]] = {}
         memory = manifest.recurrent
         self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
         self._memory_next = np.zeros_like(self.memory)
@@ -94,9 +96,9 @@ class Network:
 
     def step(self, x: Observations) -> FloatArray:
         """Answer one bar, (rows, features) to (rows,) or (rows, actions); what is bound allocates nothing."""
-        binding, observation, action = self._calls.get(len(x)) or self._bound(len(x))
+        run, observation, action = self._calls.get(len(x)) or self._bound(len(x))
         observation[...] = x  # rounds to float32
-        self._session.run_with_iobinding(binding)
+        run()
         if self.is_recurrent:
             self.memory[...] = self._memory_next
         return action.copy()
@@ -105,8 +107,10 @@ class Network:
         """A copy of the memory: `h` and `c` of shape (n_lstm, members, 1, hidden); empty without memory."""
         return dict(zip("hc", self.memory.copy(), strict=True)) if self.is_recurrent else {}
 
-    def _bound(self, rows: int) -> tuple[Ort, NDArray[np.float32], FloatArray]:
-        """Buffers for so many rows."""
+    def _bound(self, rows: int) -> tuple[Callable[[], None], NDArray[np.float32], FloatArray]:
+        """A run on buffers for so many rows."""
+        import onnxruntime as ort
+
         binding, shape = self._session.io_binding(), _memory_shape(self.manifest, 1)
         observation = np.zeros((rows, len(self.manifest.observation)), np.float32)
         one = self._only is None
@@ -121,12 +125,14 @@ class Network:
             tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        self._calls[rows] = binding, observation, (answer if one else answer[self._only])[:, self._answer]
+        # as `InferenceSession.run_with_iobinding`, which makes options anew on each call, or reads those given through
+        run = partial(self._session._sess.run_with_iobinding, binding._iobinding, ort.RunOptions())
+        self._calls[rows] = run, observation, (answer if one else answer[self._only])[:, self._answer]
         return self._calls[rows]
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
         x = np.asarray(observations, dtype=np.float64)
-        if x.ndim != 2 or x.shape[1] != len(self._names):
+        if x.shape[1:] != self._row:
             why = f"reads an array of shape (rows, {len(self._names)}), got {x.shape}"
             raise refused(self._name, why, "give one column per name in manifest.observation")
         return x

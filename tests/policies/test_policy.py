@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -277,6 +278,22 @@ def test_file_is_a_valid_onnx_model_that_runs_elsewhere(tmp_path: Any, bars: np.
     assert {node.op_type for node in model.graph.node} <= OPERATORS
     assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert policy.manifest.observation == NAMES
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_each_call_is_a_run_of_onnxruntime_itself(bars: np.ndarray, recurrent: bool) -> None:
+    """The same session is asked through its own door: to the last bit, however many rows a call had before it."""
+    data = lstm_bytes(2, 1) if recurrent else mlp_bytes(2)
+    policy, session = FrozenPolicy(data), onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    memory = {node.name: np.zeros((2, 1, 4)) for node in session.get_inputs()[1:]}
+    for t, rows in enumerate((1,) * 5 if recurrent else (1, 20, 1, 3, 20)):
+        x = bars[t : t + rows]
+        names = [node.name for node in session.get_outputs()]
+        answers = dict(zip(names, session.run(names, {"observation": x.astype(np.float32), **memory}), strict=True))
+        assert np.array_equal(policy.act(x), answers["action"][:, 0])
+        memory = {name: answers[f"{name}_next"] for name in memory}
+    for held, name in zip("hc", memory, strict=False):
+        assert np.array_equal(policy.state()[held][0], memory[name])
 
 
 def test_same_weights_same_bytes() -> None:
