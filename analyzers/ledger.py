@@ -216,7 +216,7 @@ class Ledger(bt.Analyzer):
         return AccountPath(
             cash=cash,
             equity=equity,
-            size=np.array(self._sizes).reshape(borrow.shape)[first:],
+            held=np.array(self._sizes).reshape(borrow.shape)[first:],
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),

@@ -16,7 +16,7 @@ from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import absorb, can_be_foreseen, opinions_in_turn
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import piece_rows, read_in_pieces
 from hybrid_bt.equations.compiled import interpreted
 
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
@@ -42,9 +42,9 @@ class Foresight:
         self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int, compiled: bool | None = None
     ) -> None:
         self._n_past, self._row = n_past, 0
-        self._panel = read_panel(closes, brain.reader, compiled=compiled)
+        self._closes, self._rates, self._compiled = closes, np.full(len(closes), brain.reader.bars_per_year), compiled
         self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
-        self._coming: Iterator[Opinion] | None = opinions_in_turn(brain, self._panel)
+        self._coming: Iterator[Opinion] | None = self._opinions(brain)
 
     def __getstate__(self) -> dict[str, object]:
         """Without what comes: another process that looks at a run does not go on with it."""
@@ -82,12 +82,18 @@ class Foresight:
 
     def seen(self) -> list[list[float]]:
         """Closes of the bars that were looked up."""
-        return self._panel.closes[: self._row].tolist()  # type: ignore[no-any-return]
+        return self._closes[: self._row].tolist()  # type: ignore[no-any-return]
 
     def go_on_with(self, brain: Hybrid, bars_per_year: float) -> None:
         """Ask a fresh brain from the next bar on, at another number of bars per year."""
-        self._panel.bars_per_year[self._row :] = bars_per_year
-        self._coming = islice(opinions_in_turn(brain, self._panel), self._row, None)
+        self._rates[self._row :] = bars_per_year
+        self._coming = islice(self._opinions(brain), self._row, None)
+
+    def _opinions(self, brain: Hybrid) -> Iterator[Opinion]:
+        """Of all bars, read when they are asked about: what is seen of them is as much as the closes twenty times."""
+        views = read_in_pieces(self._closes, brain.reader.anew(), compiled=self._compiled)
+        rates = (self._rates[rows] for rows in piece_rows(*self._closes.shape))
+        return opinions_in_turn(brain, (v._replace(bars_per_year=rate) for v, rate in zip(views, rates, strict=True)))
 
     def _next(self) -> Opinion:
         assert self._coming is not None
