@@ -14,10 +14,11 @@ import numpy as np
 
 from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
 from hybrid_bt.brain.laid import FloatArray, Sides, Whole, padded
-from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
+from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows, piece_rows, read_in_pieces
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.records import Decisions, Opinions
+from hybrid_bt.brain.settling import decided
 from hybrid_bt.equations.bundles import Bundle, bundles_of
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.leg_risk import Seen, risk_bars
@@ -132,6 +133,30 @@ def opinions_in_turn(brain: Hybrid, views: Iterable[View]) -> Iterator[Opinion]:
     for heard in hear(brain, views):
         for few in range(0, len(heard.failures), BARS_LISTED):
             yield from _listed(heard.rows(slice(few, few + BARS_LISTED)))
+
+
+def decisions_in_turn(brain: Hybrid, heard: Heard) -> Iterator[Decision]:
+    """What `Hybrid.settle` makes of some bars that nobody advises on, settled together."""
+    views, n_bars = heard.views, len(heard.failures)
+    risk = brain.risk._replace(bars_per_year=float(views.bars_per_year[-1]))
+    whole = decided(heard.said, views.traded, views.market, brain.lines, risk) if n_bars else None
+    for few in range(0, n_bars, BARS_LISTED):
+        rows = slice(few, few + BARS_LISTED)
+        assert whole is not None
+        yield from _settled(_listed(heard.rows(rows)), whole.rows(rows))
+
+
+def _settled(opinions: Iterator[Opinion], whole: Decisions) -> Iterator[Decision]:
+    names, alone = tuple(whole.legs), list(range(whole.target.shape[1]))
+    legs, weights = (
+        zip(*(path.tolist() for path in paths.values()), strict=True) for paths in (whole.legs, whole.weights)
+    )
+    columns = (whole.regime, whole.fused, whole.target, whole.sides, whole.scale, whole.together, whole.waits)
+    rows = zip(opinions, legs, weights, *(column.tolist() for column in columns), strict=True)
+    for opinion, wanted, parts, r, fused, target, sides, scale, together, waits in rows:
+        named = dict(zip(names, wanted, strict=True)), dict(zip(names, parts, strict=True))
+        labels = together if together != alone else ()
+        yield Decision(opinion, *named, r, fused, target, sides, scale, labels, waits if True in waits else ())
 
 
 def absorb(brain: Hybrid, closes: FloatArray) -> list[str]:
