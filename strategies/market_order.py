@@ -99,6 +99,13 @@ class _Light:
         bt.Order.submit(self, broker)
         self._due = self._unheard
 
+    def addcomminfo(self, comminfo: Framework) -> None:
+        """At a fill, behind which the broker goes through all orders under way for those that this one cancels."""
+        self.comminfo = comminfo
+        together = self.owner.broker._ocol
+        if len(together.get(self.ref, ())) == 1:  # nobody
+            del together[self.ref]
+
     def clone(self) -> Framework:
         """The order as it stands, for a notice."""
         due, self._due = self._due, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import backtrader as bt
@@ -232,3 +233,46 @@ def test_what_is_added_to_an_order_stands_in_its_notices() -> None:
 
     told = run(Noting).told
     assert len(told) > 300 and len({why for why, _ in told}) == len(set(told)) > 30
+
+
+class Looks(deque[Any]):
+    """Orders under way that count how often they are looked through."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+def test_a_fill_that_cancels_nothing_looks_through_no_orders() -> None:
+    class Watched(Silent):
+        def start(self) -> None:
+            self.broker.pending = Looks(self.broker.pending)
+
+    strategy = run(Watched)
+    assert len(strategy._orders) > 100 and strategy.broker.pending.looks == 0
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_an_order_that_one_cancels_is_cancelled(falls: bool) -> None:
+    class Paired(bt.Strategy):
+        """A light order, and one of Backtrader's that goes with it, in a queue where either may come first."""
+
+        def __init__(self) -> None:
+            self.orders = TargetOrders(self, OrderRules(lot=0.0))
+            self.told: list[Any] = []
+
+        def next(self) -> None:
+            if len(self) == 3:
+                (light,) = self.orders.send([0.1, 0.0, 0.0])
+                self.sell(self.data1, size=1, oco=light)
+                if falls:
+                    self.broker.submitted.rotate(1)
+
+        def notify_order(self, order: bt.Order) -> None:
+            self.told.append((order.data._name, order.getstatusname()))
+
+    ends = [status for _, status in run(Paired).told if status in ("Completed", "Canceled")]
+    first = [name for name, status in run(Paired).told if status == "Completed"]
+    assert sorted(ends) == ["Canceled", "Completed"] and first == [("BB" if falls else "AA")]
