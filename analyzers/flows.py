@@ -204,8 +204,8 @@ class LegAttribution(Ledger):
         decisions, pairs, sides = self._decisions
         marks = np.nan_to_num(self.marks)
         opens = np.array(self._opens).reshape(marks.shape)
-        prices = (part[self._first :] for part in (opens, marks))
-        found = contributions(self.path(self._first), decisions, pairs, sides, *prices)
+        opens, marks = opens[self._first :], marks[self._first :]
+        found = contributions(self.path(self._first), decisions, pairs, sides, opens, marks)
         return found | {"execution": found["execution"] - np.append(0.0, self.deposits[self._first + 1 :])}
 
     def get_analysis(self) -> dict[str, Any]:

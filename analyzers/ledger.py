@@ -58,6 +58,7 @@ class Ledger(bt.Analyzer):
             raise ConfigError(f"Ledger: reads Backtrader's simulated broker, not {type(self.broker).__name__}")
         every = (self.strategy, *self.strategy.cerebro.runningstrats)
         self._feeds = list(dict.fromkeys(feed for one in every for feed in one.datas))
+        self._closes = [feed.lines.close for feed in self._feeds]  # found once: a feed's `__getattr__` costs more
         self._column = {feed: i for i, feed in enumerate(self._feeds)}
         self.symbols = _names(self._feeds)
         self.cheats = cheats_of(self.strategy)
@@ -70,8 +71,8 @@ class Ledger(bt.Analyzer):
         self._fills: list[Fill] = []
         self._margin_rows: list[int] = []
         self._known = 0  # orders of `broker.orders` already seen
-        self._decided: dict[int, int] = {}  # order ref -> row
-        self._open: list[tuple[bt.Order, int]] = []  # orders that may still fill, executions already seen
+        self._followed: set[int] = set()  # refs of orders
+        self._open: list[tuple[bt.Order, int, int]] = []  # orders that may still fill, their row, executions seen
 
     def notify_cashvalue(self, cash: float, value: float) -> None:
         # Runs before the strategies' next(): an order unseen so far was sent on the row before, by a strategy that
@@ -84,7 +85,7 @@ class Ledger(bt.Analyzer):
     def next(self) -> None:
         row, self._n_rows = self._n_rows, self._n_rows + 1
         self._rows.extend((self.strategy.datetime[0], *self._now))
-        self._marks.extend([feed.close[0] if len(feed) else np.nan for feed in self._feeds])
+        self._marks.extend([close[0] if close.lencount else np.nan for close in self._closes])
         self._interest.note(row)
         if self._open:
             self._note_fills(row)
@@ -103,28 +104,27 @@ class Ledger(bt.Analyzer):
             self._follow(order, row)
 
     def _follow(self, order: bt.Order, row: int) -> None:
-        if order.ref not in self._decided:
-            self._decided[order.ref] = row
-            self._open.append((order, 0))
+        if order.ref not in self._followed:
+            self._followed.add(order.ref)
+            self._open.append((order, row, 0))
 
     def _note_fills(self, row: int) -> None:
         """Record what the broker executed and refused on this row."""
         still = []
-        for order, seen in self._open:
+        for order, decided, seen in self._open:
             bits = order.executed.exbits
-            self._fills += [self._as_fill(order, bit, row) for bit in islice(bits, seen, None)]
+            if len(bits) > seen:
+                column, scheme = self._column[order.data], order.comminfo
+                for bit in islice(bits, seen, None):
+                    # not bit.closedcomm: the broker adds the interest accrued so far to it
+                    fee = scheme.getcommission(bit.closed, bit.price) if bit.closed else 0.0
+                    numbers = float(bit.size), float(bit.price), float(fee + bit.openedcomm)
+                    self._fills.append(Fill(row, decided, column, *numbers))
             if order.alive():
-                still.append((order, len(bits)))
+                still.append((order, decided, len(bits)))
             elif order.status == order.Margin:
                 self._margin_rows.append(row)
         self._open = still
-
-    def _as_fill(self, order: bt.Order, bit: bt.order.OrderExecutionBit, row: int) -> Fill:
-        scheme = order.comminfo
-        # not bit.closedcomm: the broker adds the interest accrued so far to it
-        fee = scheme.getcommission(bit.closed, bit.price) + scheme.getcommission(bit.opened, bit.price)
-        decided = self._decided[order.ref]
-        return Fill(row, decided, self._column[order.data], float(bit.size), float(bit.price), float(fee))
 
     def _read_sizes(self) -> list[float]:
         sizes = [0.0] * len(self._column)
@@ -144,7 +144,7 @@ class Ledger(bt.Analyzer):
             warnings.warn(f"the account was ruined on {say_stamp(self.stamps[row])}, {worth}", stacklevel=1)
         # What is left can be pickled, as the analyzers of an optimisation are.
         self._owed = self._interest.owed
-        del self.broker, self._feeds, self._column, self._open, self._interest, self._deposits
+        del self.broker, self._feeds, self._closes, self._column, self._open, self._interest, self._deposits
 
     def _base(self) -> NDArray[np.float64]:
         """(T,) what each row began with: the value before it, and the money that came."""
@@ -216,7 +216,7 @@ class Ledger(bt.Analyzer):
         return AccountPath(
             cash=cash,
             equity=equity,
-            size=np.array(self._sizes).reshape(borrow.shape)[first:],
+            held=np.array(self._sizes).reshape(borrow.shape)[first:],
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),

@@ -97,6 +97,8 @@ def balance_of(broker: Framework) -> tuple[float, float, float]:
     for feed, position in broker.positions.items():
         scheme = broker.getcommissioninfo(feed)
         value = position.size * position.price if scheme.stocklike else 0.0
-        longs, shorts = longs + max(value, 0.0), shorts - min(value, 0.0)
-        cash -= max(value, 0.0) * (1.0 - 1.0 / scheme.get_leverage())
+        if value > 0.0:
+            longs, cash = longs + value, cash - value * (1.0 - 1.0 / scheme.get_leverage())
+        else:
+            shorts -= value
     return cash, longs, shorts

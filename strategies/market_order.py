@@ -11,34 +11,57 @@ notified order says is the same to the last attribute.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
+from types import SimpleNamespace
 
 from hybrid_bt.feeds.framework import Framework, bt
 
-#: parameters of a market order; owner, data and size are the caller's
-_PARAMETERS = {"tradeid": 0, "transmit": True, "simulated": False, "histnotify": False} | dict.fromkeys(
-    ("price", "pricelimit", "exectype", "valid", "oco", "trailamount", "trailpercent", "parent")
-)
-
-#: what `OrderData` holds of an order that nothing has been executed of, beside what `_made` says
-_BLANK = {"p1": 0, "p2": 0, "value": 0.0, "comm": 0.0, "margin": None, "pnl": 0.0, "psize": 0, "pprice": 0}
-_NO_LIMITS = {"pricelimit": 0.0, "trailamount": 0.0, "trailpercent": 0.0, "_plimit": 0.0}
-_EXECUTED = {**_BLANK, **_NO_LIMITS, "pclose": 0.0, "dt": None, "size": 0, "price": 0.0}
-_CREATED = {**_BLANK, "remsize": 0, "trailamount": None, "trailpercent": None, "_plimit": None}
-
 
 class _LightData(bt.order.OrderData):
-    """What was asked for, or has been executed so far."""
+    """What was asked for, or has been executed so far; what all market orders begin with lies in the class."""
 
-    def __init__(self, common: Mapping[str, Framework], **own: Framework) -> None:
-        self.__dict__.update(common, exbits=deque(), **own)
+    p1 = p2 = psize = pprice = 0
+    size: float = 0
+    remsize: float = 0
+    value = comm = pnl = price = pclose = 0.0
+    dt: float | None = None
+    margin = None
+
+    def __init__(self) -> None: ...
 
     def clone(self) -> Framework:
         self.markpending()
-        twin = object.__new__(_LightData)
+        twin = object.__new__(type(self))
         twin.__dict__ = self.__dict__.copy()
         return twin
+
+
+class _Created(_LightData):
+    trailamount = trailpercent = _plimit = None
+    exbits: deque[Framework] = deque(maxlen=0)  # of a request none is executed
+
+    def __init__(self, dt: float, size: float, close: float) -> None:
+        self.dt, self.size = dt, size
+        self.price = self.pricelimit = self.pclose = close
+
+
+class _Executed(_LightData):
+    pricelimit = trailamount = trailpercent = _plimit = 0.0
+
+    def __init__(self, size: float) -> None:
+        self.remsize = size
+        self.exbits: deque[Framework] = deque()
+
+
+class Unheard:
+    """The notice of an order that nothing is filled of, where nobody listens: Backtrader neither keeps nor tells it."""
+
+    p = SimpleNamespace(simulated=True)
+    executed = _LightData()
+
+    def __init__(self, owner: bt.Strategy) -> None:
+        self.owner = owner
 
 
 class _Light:
@@ -50,19 +73,48 @@ class _Light:
     tradeid = position = 0
     exectype, status = bt.Order.Market, bt.Order.Created
     _plimit, _limitoffset = None, 0.0
-
     params: Framework
-    data: Framework
-    created: Framework
-    executed: Framework
+    _due: Unheard | None = None  # in place of the next notice
+
+    def __init__(self, owner: bt.Strategy, data: Framework, size: float, unheard: Unheard | None) -> None:
+        """As Backtrader's constructor leaves it; its metaclass is passed by."""
+        self.params = params = bt.Order.params()
+        self.owner = params.owner = owner
+        self.data = params.data = data
+        self.size, params.size = size, abs(size)
+        self.ref, self._unheard = next(bt.Order.refbasis), unheard
+        self.created, self.executed = _Created(data.datetime[0], size, data.close[0]), _Executed(size)
 
     @property
     def p(self) -> Framework:
         """Backtrader's short name of the parameters."""
         return self.params
 
+    @cached_property
+    def info(self) -> Framework:
+        """What `addinfo` adds."""
+        return bt.utils.AutoOrderedDict()
+
+    def submit(self, broker: Framework = None) -> None:
+        bt.Order.submit(self, broker)
+        self._due = self._unheard
+
+    def addcomminfo(self, comminfo: Framework) -> None:
+        """At a fill, behind which the broker goes through all orders under way for those that this one cancels."""
+        self.comminfo = comminfo
+        together = self.owner.broker._ocol
+        if len(together.get(self.ref, ())) == 1:  # nobody
+            del together[self.ref]
+
     def clone(self) -> Framework:
         """The order as it stands, for a notice."""
+        due, self._due = self._due, None
+        if due is not None:
+            return due
+        if self._unheard is not None and self.status == bt.Order.Completed:  # nothing will change it any more
+            self.executed.markpending()
+            return self
+        _ = self.info  # one for all clones
         twin = object.__new__(type(self))
         twin.__dict__ = self.__dict__.copy()
         twin.executed = self.executed.clone()
@@ -97,7 +149,21 @@ def sends_plainly(strategy: bt.Strategy) -> bool:
     )
 
 
-def market_order(strategy: bt.Strategy, data: Framework, size: float, *, check: bool = True) -> Framework:
+def is_heard(strategy: bt.Strategy) -> bool:
+    """Whether anybody is told of this strategy's orders, or looks at what was told on the bar."""
+
+    def listens(one: Framework, base: type) -> bool:
+        own = getattr(one.notify_order, "__func__", None) is not base.notify_order  # type: ignore[attr-defined]
+        return own or any(listens(child, base) for child in getattr(one, "_children", ()))
+
+    analyzers = [*strategy.analyzers, *strategy._slave_analyzers]
+    told = listens(strategy, bt.Strategy) or any(listens(one, bt.Analyzer) for one in analyzers)
+    return bool(told or strategy.cerebro.p.quicknotify or strategy.getobservers())
+
+
+def market_order(
+    strategy: bt.Strategy, data: Framework, size: float, *, check: bool = True, unheard: Unheard | None = None
+) -> Framework:
     """Send a market order, as `strategy.buy(data, size)` or `strategy.sell(data, -size)` would.
 
     Parameters
@@ -108,30 +174,14 @@ def market_order(strategy: bt.Strategy, data: Framework, size: float, *, check: 
         Signed shares, not 0.
     check : bool
         False skips the broker's margin check.
+    unheard : Unheard, optional
+        The notice of an order that is sent or accepted, where nobody `is_heard`.
 
     Returns
     -------
     bt.Order
     """
-    order = _made(LightBuy if size > 0.0 else LightSell, strategy, data, size)
+    order = object.__new__(LightBuy if size > 0.0 else LightSell)
+    _Light.__init__(order, strategy, data, size, unheard)
     strategy.broker._ocoize(order, None)
     return strategy.broker.submit(order, check=check)
-
-
-def _made(kind: Framework, strategy: bt.Strategy, data: Framework, size: float) -> Framework:
-    """The order as Backtrader's constructor leaves it."""
-    close = data.close[0]
-    order = object.__new__(kind)
-    parameters = kind.params()
-    parameters.__dict__.update(_PARAMETERS, owner=strategy, data=data, size=abs(size))
-    order.__dict__.update(
-        params=parameters,
-        owner=strategy,
-        data=data,
-        size=size,
-        ref=next(kind.refbasis),
-        info=bt.utils.AutoOrderedDict(),
-        created=_LightData(_CREATED, dt=data.datetime[0], size=size, price=close, pricelimit=close, pclose=close),
-        executed=_LightData(_EXECUTED, remsize=size),
-    )
-    return order

@@ -14,7 +14,7 @@ from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules, order_size
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.market_order import market_order, sends_plainly
+from hybrid_bt.strategies.market_order import Unheard, is_heard, market_order, sends_plainly
 from hybrid_bt.strategies.underway import Underway
 
 
@@ -215,9 +215,14 @@ class TargetOrders:
         """Whether orders may be made without Backtrader's machinery."""
         return sends_plainly(self.strategy)
 
+    @cached_property
+    def _unheard(self) -> Unheard | None:
+        """What stands for the notices of orders that nobody is told of."""
+        return None if is_heard(self.strategy) else Unheard(self.strategy)
+
     def _order(self, i: int, size: float) -> Framework:
         if self._light:
-            order = market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
+            order = market_order(self.strategy, self.feeds[i], size, check=not self.ruined, unheard=self._unheard)
         else:
             trade = self.strategy.buy if size > 0.0 else self.strategy.sell
             order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))

@@ -33,6 +33,7 @@ from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.bundles import bundles_of
 
 PAIRS_LEG = "kalman"  #: whose wishes are pairs, if it has any
+LATEST = 2  #: bars ago that what is held on a bar was decided, at most
 OF_ASSETS = ("market", "selection")
 OF_PAIRS = ("spread", "hedge_revision", "market")
 
@@ -43,7 +44,13 @@ Contributions = dict[str, FloatArray]
 
 
 def contributions(
-    account: AccountPath, decisions: Decisions, pairs: PairPaths, sides: Pairs, opens: FloatArray, marks: FloatArray
+    account: AccountPath,
+    decisions: Decisions,
+    pairs: PairPaths,
+    sides: Pairs,
+    opens: FloatArray,
+    marks: FloatArray,
+    rows: slice = slice(None),
 ) -> Contributions:
     """Split the change of an account's equity, bar by bar.
 
@@ -56,14 +63,21 @@ def contributions(
         Where orders fill; NaN where a symbol has no bar.
     marks : (T, N)
         Last closes; 0 before the first.
+    rows : slice, optional
+        Bars in a row that are asked for.
 
     Returns
     -------
     Contributions
         Their sum over parts is the change of equity on each bar, to rounding.
     """
+    begin, end, _ = rows.indices(len(account.equity))
+    first = max(begin - LATEST, 0)
+    known = slice(first, end)
+    equity, opens, marks = account.equity[known], opens[known], marks[known]
+    decisions, pairs = decisions.rows(known), pairs.rows(known)
     #: shares that all of equity would buy, (T, N); 0 where a symbol has no price yet
-    per_target = np.divide(account.equity[:, None], marks, out=np.zeros_like(marks), where=marks > 0.0)
+    per_target = np.divide(equity[:, None], marks, out=np.zeros_like(marks), where=marks > 0.0)
     stages, bundles = _stages(opens, marks), bundles_of(decisions.layout)
     found: Contributions = {}
     parts = netted(decisions.legs, decisions.sides, decisions.layout, decisions.target.shape)
@@ -74,11 +88,13 @@ def contributions(
         else:
             profits = zip(OF_ASSETS, _split_market(wanted * per_target, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in profits}
-    commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
-    np.subtract.at(commissions, account.fills.bar, account.fills.commission)
-    earned = np.diff(account.equity, prepend=account.equity[0])
-    known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
-    return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
+    commissions, borrow = np.zeros(len(equity)), -account.borrow[known].sum(axis=1)
+    fills = account.fills[slice(*np.searchsorted(account.fills.bar, (first, end)))]
+    np.subtract.at(commissions, fills.bar - first, fills.commission)
+    explained = sum(found.values(), np.zeros(len(equity))) + commissions + borrow
+    execution = np.diff(equity, prepend=equity[:1]) - explained
+    found |= {"execution": execution, "commissions": commissions, "borrow": borrow}
+    return {name: part[begin - first :] for name, part in found.items()}
 
 
 class _Stage(NamedTuple):

@@ -16,6 +16,7 @@ from hybrid_bt.bars import Bars, BoolArray
 from hybrid_bt.equations.features import MARKET_FEATURES
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
+WINDOWS_AT_ONCE = 4_096
 NEAR_END = 0.5  #: |r| from here on counts as near an end of its range
 #: name -> first and last day
 STRESS = {
@@ -116,7 +117,9 @@ def _market_volatility(bars: Bars) -> FloatArray:
     out = np.full(len(market) + 1, np.nan)
     if len(market) >= VOLATILITY_BARS:
         windows = np.lib.stride_tricks.sliding_window_view(market, VOLATILITY_BARS)
-        out[VOLATILITY_BARS:] = windows.std(axis=1)
+        for first in range(0, len(windows), WINDOWS_AT_ONCE):  # which are copied
+            some = windows[first : first + WINDOWS_AT_ONCE]
+            out[VOLATILITY_BARS + first :][: len(some)] = some.std(axis=1)
     return out
 
 

@@ -66,13 +66,17 @@ def flows_of(path: AccountPath, marks: FloatArray, multipliers: FloatArray | flo
         Last closes; before the first, anything.
     multipliers : (N,)
     """
-    bought, traded, commissions = (np.zeros(path.size.shape) for _ in range(3))
+    bought, traded, commissions = (np.zeros(path.borrow.shape) for _ in range(3))
     fills = path.fills
-    value = fills.size * fills.price * np.broadcast_to(multipliers, path.size.shape[1:])[fills.symbol]
+    value = fills.size * fills.price * np.broadcast_to(multipliers, path.borrow.shape[1:])[fills.symbol]
     for total, amounts in ((bought, value), (traded, np.abs(value)), (commissions, fills.commission)):
         np.add.at(total, (fills.bar, fills.symbol), amounts)
-    exposure = np.where(path.size != 0.0, path.size * marks * multipliers, 0.0)
-    return Flows(bought, traded, commissions, path.borrow, exposure)
+    return Flows(bought, traded, commissions, path.borrow, exposure_of(path.size, marks, multipliers))
+
+
+def exposure_of(size: FloatArray, marks: FloatArray, multipliers: FloatArray | float = 1.0) -> FloatArray:
+    """Worth of what is held, signed, (T, N), at last closes; before the first, anything."""
+    return np.where(size != 0.0, size * marks * multipliers, 0.0)
 
 
 def check_balance(
@@ -104,6 +108,8 @@ def marked_close(close: FloatArray) -> FloatArray:
     -------
     ndarray of shape (T, N)
     """
+    if not np.isnan(close).any():
+        return close
     rows = np.arange(len(close))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(close), 0, rows), axis=0)
     return np.nan_to_num(np.take_along_axis(close, last, axis=0), nan=0.0)
@@ -124,8 +130,9 @@ def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, Flo
 
 def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:
     """What each symbol earned and how often it was traded, (N,) each, by the names of `per_ticker_pnl.csv`."""
-    fills, n = path.fills, path.size.shape[1]
-    gross, costs = (total[-1:].sum(axis=0) for total in (flows.gross, flows.costs))
+    fills, n = path.fills, path.borrow.shape[1]
+    bought, commissions, interest = map(_sums, (flows.bought, flows.commissions, flows.interest))
+    gross, costs = flows.exposure[-1] - bought, commissions + interest
     return {
         "gross_pnl": gross,
         "costs": costs,
@@ -134,6 +141,11 @@ def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:
         "sells": np.bincount(fills.symbol[fills.size < 0.0], minlength=n),
         "trades": round_trips(fills, n),
     }
+
+
+def _sums(values: FloatArray) -> FloatArray:
+    """(N,) of all bars, in their order."""
+    return np.array([column.cumsum()[-1] for column in values.T])
 
 
 def round_trips(fills: Fills, n_symbols: int) -> IntArray:

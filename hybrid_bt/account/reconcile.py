@@ -52,14 +52,18 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float) -> float:
 
 def _check_shapes(path: AccountPath, bars: Bars) -> None:
     shape = bars.close.shape
-    if path.size.shape != shape or path.borrow.shape != shape or path.equity.shape != shape[:1]:
-        what = f"the account has {path.size.shape} bars x symbols, the bars {shape}"
+    if (
+        (path.held is not None and path.held.shape != shape)
+        or path.borrow.shape != shape
+        or path.equity.shape != shape[:1]
+    ):
+        what = f"the account has {path.borrow.shape} bars x symbols, the bars {shape}"
         raise ReconciliationError(f"reconcile: {what}; pass the bars that the account traded on, cut to its rows")
 
 
 def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:
     """(T,) money spent so far on shares and costs; (T, N) shares held."""
-    spent, traded = path.borrow.sum(axis=1), np.zeros(path.size.shape)
+    spent, traded = path.borrow.sum(axis=1), np.zeros(path.borrow.shape)
     for fill in path.fills:
         spent[fill.bar] += fill.size * fill.price + fill.commission
         traded[fill.bar, fill.symbol] += fill.size

@@ -94,11 +94,20 @@ class AccountPath:
 
     cash: FloatArray  #: (T,) equity less the market value of what is held; below 0 the debit balance
     equity: FloatArray  #: (T,)
-    size: FloatArray  #: (T, N) signed shares held at the close
+    held: FloatArray | None  #: (T, N) signed shares held at the close; None where they are the sum of the fills
     borrow: FloatArray  #: (T, N) interest of each position on each bar; negative where it was paid
     fills: Fills  #: in the order in which they happened
     rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
     first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
+
+    @property
+    def size(self) -> FloatArray:
+        """(T, N) signed shares held at the close; where fills say it, made anew each time."""
+        if self.held is not None:
+            return self.held
+        held = np.zeros(self.borrow.shape)
+        held[self.fills.bar, self.fills.symbol] = self.fills.size  # a symbol fills at most once a bar
+        return np.cumsum(held, axis=0, out=held)
 
     def summary(self, bars: Bars) -> Summary:
         """Every measure, net of commissions and interest; `bars` are the T that it traded."""
@@ -149,13 +158,14 @@ def gap_counts(
         `missing_bars`, `withheld` (bars x symbols on which no order was allowed), `orphans_closed` by pair, and
         `stranded`: shares at the end in symbols whose bars ended before.
     """
-    ended = ~traded.traded[-1] & (account.size[-1] != 0.0)
+    left = account.size[-1]
+    ended = ~traded.traded[-1] & (left != 0.0)
     closed = orphans_closed(traded.traded, sides, pairs.position)
     return {
         "missing_bars": int(np.count_nonzero(~traded.traded)),
         "withheld": int(np.count_nonzero(decisions.waits)),
         "orphans_closed": {name: count for name, count in zip(pairs.names, closed, strict=True) if count},
-        "stranded": {traded.symbols[i]: float(account.size[-1, i]) for i in np.flatnonzero(ended)},
+        "stranded": {traded.symbols[i]: float(left[i]) for i in np.flatnonzero(ended)},
     }
 
 

@@ -83,7 +83,9 @@ def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None
     return traded_at(terms, settled.targets, panel.bars, settled.together)
 
 
-def traded_at(terms: Terms, targets: FloatArray, bars: Bars, together: NDArray[np.int64] | None = None) -> AccountPath:
+def traded_at(
+    terms: Terms, targets: FloatArray, bars: Bars, together: NDArray[np.integer] | None = None
+) -> AccountPath:
     """Targets (T, N) as an account under these terms; symbols of the same label, (T, N), are one decision."""
     return replay(targets, bars, cash=terms.cash, costs=terms.costs, rules=terms.rules, sides=together)
 

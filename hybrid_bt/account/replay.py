@@ -152,11 +152,7 @@ def _as_path(
     end: Account, cash: FloatArray, equity: FloatArray, borrow: FloatArray, fills: Sequence[NDArray[Any]]
 ) -> AccountPath:
     columns = [column[: end.fills].copy() for column in fills]
-    bar, _, symbol, size, _, _ = columns
-    held = np.zeros(borrow.shape)
-    held[bar, symbol] = size  # a symbol fills at most once a bar
-    np.cumsum(held, axis=0, out=held)
-    return AccountPath(cash=cash, equity=equity, size=held, borrow=borrow, fills=Fills(columns), rejected=end.rejected)
+    return AccountPath(cash=cash, equity=equity, held=None, borrow=borrow, fills=Fills(columns), rejected=end.rejected)
 
 
 def _checked_sides(sides: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -23,9 +23,10 @@ from hybrid_bt.account.replay import checked_terms, trade_session
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.brain.foresight import clipped_by
 from hybrid_bt.brain.journal import moment_of
+from hybrid_bt.brain.laid import Whole
 from hybrid_bt.brain.legs.kalman import IdlePair
-from hybrid_bt.brain.opinions import can_be_foreseen, opinions_and_positions
-from hybrid_bt.brain.reader import cut, read_panel
+from hybrid_bt.brain.opinions import can_be_foreseen, check_blind, hear
+from hybrid_bt.brain.reader import read_in_pieces
 from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.brain.session import Session, Setup
 from hybrid_bt.brain.settling import decided
@@ -34,7 +35,6 @@ from hybrid_bt.config.own_parts import setup_of
 from hybrid_bt.config.task import Case
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.guard_limits import is_active
-from hybrid_bt.equations.pair import PairView
 from hybrid_bt.errors import BarsError, ConfigError, ReconciliationError
 from hybrid_bt.feeds.lines import date_numbers
 
@@ -124,27 +124,22 @@ def _at_once(task: Case, setup: Setup) -> Trading | None:
     brain, terms, row = task.brain(), task.config.terms(), task.row
     if is_active(task.config.guard) or task.config.guard.kill_file or not can_be_foreseen(brain):
         return None
-    panel = read_panel(task.market.bars.close, brain.reader)
-    said, positions, failed = opinions_and_positions(brain, panel)
-    if failed:
-        return None
-    traded, said, views, positions = (
-        task.traded,
-        said.rows(slice(row, None)),
-        cut(panel, slice(row, None)),
-        positions[row:],
-    )
-    decisions = decided(said, traded.traded, views.market, terms.lines, terms.risk)
-    idle = setup.idle(setup.pairs)
-    for pairs, held in zip(views.pairs, positions, strict=True):
-        if not idle.closed:
-            break
-        idle.see([PairView(*numbers) for numbers in pairs.tolist()], held.tolist())
+    check_blind(brain)
+    traded, idle, whole, ahead = task.traded, setup.idle(setup.pairs), Whole(task.traded.n_bars), row
+    for heard in hear(brain, read_in_pieces(task.market.bars.close, brain.reader)):
+        if any(heard.failures):
+            return None
+        views, said, positions, failures = heard.rows(slice(min(ahead, len(heard.failures)), None))
+        ahead -= len(heard.failures) - len(failures)
+        if failures:
+            idle.see_bars(views.pairs, positions)
+            decisions = decided(said, views.traded, views.market, terms.lines, terms.risk)
+            whole.write(said, decisions, PairPaths.of(setup.pairs, views.pairs, positions))
+    said, decisions, pairs = whole.records()
     account = traded_at(terms, decisions.sent, traded, decisions.together)
     if account.rejected:
         account = replace(account, first_rejected=_first_rejected(terms, decisions, traded))
-    paths = PairPaths.of(setup.pairs, views.pairs, positions)
-    return Trading(decisions, said, paths, account, clipped_by(brain), {}, "", idle)
+    return Trading(decisions, said, pairs, account, clipped_by(brain), {}, "", idle)
 
 
 def _first_rejected(terms: Terms, decisions: Decisions, bars: Bars) -> int:

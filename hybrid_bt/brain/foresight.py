@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.laid import FloatArray
-from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import absorb, can_be_foreseen, opinions_in_turn
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.opinions import Heard, absorb, can_be_foreseen, decisions_in_turn, hear
+from hybrid_bt.brain.reader import piece_rows, read_in_pieces
 from hybrid_bt.equations.compiled import interpreted
 
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
@@ -42,13 +41,15 @@ class Foresight:
         self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int, compiled: bool | None = None
     ) -> None:
         self._n_past, self._row = n_past, 0
-        self._panel = read_panel(closes, brain.reader, compiled=compiled)
+        self._closes, self._rates, self._compiled = closes, np.full(len(closes), brain.reader.bars_per_year), compiled
         self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
-        self._coming: Iterator[Opinion] | None = opinions_in_turn(brain, self._panel)
+        self._heard: Iterator[Heard]
+        self._few: Iterator[Decision]
+        self._begin(brain)
 
     def __getstate__(self) -> dict[str, object]:
         """Without what comes: another process that looks at a run does not go on with it."""
-        return self.__dict__ | {"_coming": None, "_rows": None}
+        return self.__dict__ | {"_heard": None, "_few": None, "_rows": None}
 
     @classmethod
     def of_bars(
@@ -65,34 +66,53 @@ class Foresight:
             return None
         return cls(brain, stamps, closes, len(history), compiled)
 
-    def past(self) -> Iterator[Opinion]:
-        """Those of the history, which come first."""
+    def past(self) -> list[str]:
+        """Let the brain hear the history, which comes first; what parts did wrong on it."""
+        self._row = self._n_past
         for _ in range(self._n_past):
             next(self._rows)
-            yield self._next()
+        return self._pass_over(self._n_past)
 
-    def of(self, stamp: float, closes: Sequence[float]) -> Opinion | None:
-        """That of the next bar; None if it is not the one foreseen."""
+    def of(self, stamp: float, closes: Sequence[float]) -> Decision | None:
+        """What is decided on the next bar; None if it is not the one foreseen."""
         due = next(self._rows, None)
         if due is None or due[0] != stamp:
             return None
         if due[1] != closes and not all(a == b or (a != a and b != b) for a, b in zip(due[1], closes, strict=True)):
             return None
-        return self._next()
+        self._row += 1
+        decision = next(self._few, None)
+        if decision is None:
+            self._few = decisions_in_turn(self._brain, next(self._heard))
+            decision = next(self._few)
+        return decision
 
     def seen(self) -> list[list[float]]:
         """Closes of the bars that were looked up."""
-        return self._panel.closes[: self._row].tolist()  # type: ignore[no-any-return]
+        return self._closes[: self._row].tolist()  # type: ignore[no-any-return]
 
     def go_on_with(self, brain: Hybrid, bars_per_year: float) -> None:
         """Ask a fresh brain from the next bar on, at another number of bars per year."""
-        self._panel.bars_per_year[self._row :] = bars_per_year
-        self._coming = islice(opinions_in_turn(brain, self._panel), self._row, None)
+        self._rates[self._row :] = bars_per_year
+        self._begin(brain)
+        self._pass_over(self._row)
 
-    def _next(self) -> Opinion:
-        assert self._coming is not None
-        self._row += 1
-        return next(self._coming)
+    def _begin(self, brain: Hybrid) -> None:
+        """Bars are read when they are asked about: what is seen of them is as much as the closes twenty times."""
+        views = read_in_pieces(self._closes, brain.reader.anew(), compiled=self._compiled)
+        rates = (self._rates[rows] for rows in piece_rows(*self._closes.shape))
+        pieces = (view._replace(bars_per_year=rate) for view, rate in zip(views, rates, strict=True))
+        self._brain, self._heard, self._few = brain, hear(brain, pieces), iter(())
+
+    def _pass_over(self, n_rows: int) -> list[str]:
+        """Hear bars that nobody decides on; what parts did wrong on them."""
+        wrong: list[str] = []
+        while n_rows > 0:
+            heard = next(self._heard)
+            few = min(n_rows, len(heard.failures))
+            wrong += [failure for of_bar in heard.failures[:few] for failure in of_bar]
+            self._few, n_rows = decisions_in_turn(self._brain, heard.rows(slice(few, None))), n_rows - few
+        return wrong
 
 
 class Decider:
@@ -138,8 +158,9 @@ class Decider:
         if self.ahead is None and can_be_foreseen(self.current):
             with interpreted(compiled is False):
                 return absorb(self.current, history)
-        opinions = self.ahead.past() if self.ahead else map(self.current.opine, history.tolist())
-        return [failure for opinion in opinions for failure in opinion.failures]
+        if self.ahead is not None:
+            return self.ahead.past()
+        return [failure for closes in history.tolist() for failure in self.current.opine(closes).failures]
 
     def take_rate(self, bars_per_year: float) -> None:
         """Bars per year from the next bar on: they change what is made of a memory, and nothing that is remembered."""

@@ -63,7 +63,7 @@ class Hybrid:
         manager: ManagerParams | None = None,
     ) -> None:
         self.reader, self.legs, self.gate = reader, dict(legs), gate
-        self._lines, self._risk, self._manager = tuple(lines), risk, manager
+        self.lines, self.risk, self._manager = tuple(lines), risk, manager
         self._traded = legs_traded(lines)
         self.wishes: dict[str, Sequence[Wish]] = dict.fromkeys(self.legs, ())
         self.sides = [Sides() for _ in self.legs]
@@ -149,12 +149,12 @@ class Hybrid:
         return moved._replace(regime=opinion.regime, target=target, sides=sides, managed=managed)
 
     def _mixed(self, opinion: Opinion, r: float) -> Decision:
-        view, targets, risk = opinion.view, opinion.targets, self._risk
+        view, targets, risk = opinion.view, opinion.targets, self.risk
         if risk.bars_per_year != view.bars_per_year:
             risk = risk._replace(bars_per_year=view.bars_per_year)
         n, n_legs = len(view.traded), len(targets)
         out = Settled([0.0] * n, [0.0] * len(opinion.amounts), [0.0] * n_legs)
-        amounts, shares = opinion.amounts, leg_shares(r, self._lines)
+        amounts, shares = opinion.amounts, leg_shares(r, self.lines)
         if shares[0] not in (0.0, 1.0):
             amounts, base = _leaned(opinion, shares[0])
             shares, targets = (1.0, *shares[1:]), [base, *targets[1:]]

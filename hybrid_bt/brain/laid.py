@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -79,6 +80,59 @@ class SidesRecord:
         return np.concatenate(found) if found else np.zeros((0, 0))
 
 
+class Whole:
+    """Records of T bars, written some bars at a time: nothing is there twice, and pages that stay zero cost nothing.
+
+    Parameters
+    ----------
+    n_bars : int
+        T.
+    """
+
+    def __init__(self, n_bars: int) -> None:
+        self._n_bars, self._at = n_bars, 0
+        self._records: list[Any] = []
+
+    def write(self, *pieces: DataclassInstance) -> None:
+        """The next bars of each record; arrays that are one in the first pieces are one in all."""
+        if not self._records:
+            blanks: dict[int, NDArray[Any]] = {}
+            self._records = [with_paths(piece, partial(self._blank, blanks)) for piece in pieces]
+        after = self._at
+        for place, piece in enumerate(pieces):
+            layout = getattr(piece, "layout", None)
+            if layout is not None and layout != self._records[place].layout:
+                self._records[place] = _relaid(self._records[place], layout)
+            for room, values in zip(_paths_of(self._records[place]), _paths_of(piece), strict=True):
+                after = self._at + len(values)
+                if values.view(np.uint8).any():  # -0.0 is not zero
+                    room[self._at : after] = values
+        self._at = after
+
+    def _blank(self, known: dict[int, NDArray[Any]], like: NDArray[Any]) -> NDArray[Any]:
+        """For all bars; the same for the same array."""
+        return known.setdefault(id(like), np.zeros((self._n_bars, *like.shape[1:]), like.dtype))
+
+    def records(self) -> tuple[Any, ...]:
+        """As they were written."""
+        return tuple(self._records)
+
+
+def _paths_of(record: DataclassInstance) -> list[NDArray[Any]]:
+    """The arrays of a record whose first axis is T."""
+    found: list[NDArray[Any]] = []
+    with_paths(record, lambda path: found.append(path) or path)  # type: ignore[func-returns-value]
+    return found
+
+
+def _relaid(record: Any, layout: Layout) -> Any:  # noqa: ANN401
+    """A record of wishes in a later layout."""
+    wide = [name for name in ("amounts", "sides") if hasattr(record, name)]
+    return replace(
+        record, layout=layout, **{name: widened(getattr(record, name), record.layout, layout) for name in wide}
+    )
+
+
 def widened(rows: FloatArray, layout: Layout, last: Layout) -> FloatArray:
     """What lies side by side in one layout, (T, S), in a later one that has all of its bundles."""
     wide, places = np.zeros((len(rows), len(last.columns))), places_of(last)
@@ -109,16 +163,21 @@ def padded(rows: Sequence[Sequence[float]], n: int) -> FloatArray:
 
 def cut_rows(record: Paths, rows: slice, **others: object) -> Paths:
     """A record of some bars alone: views of its arrays, whose first axis is T, and `others` in place of the rest."""
-    cut: dict[str, Any] = dict(others)
+    return with_paths(record, lambda path: path[rows], **others)
+
+
+def with_paths(record: Paths, made: Callable[[NDArray[Any]], NDArray[Any]], **others: object) -> Paths:
+    """A record with what is made of each of its arrays, and `others` in place of the rest."""
+    new: dict[str, Any] = dict(others)
     for one in fields(record):
         value = getattr(record, one.name)
-        if one.name in others:
+        if one.name in others or one.name == "before":  # of the bar before the first
             continue
         if isinstance(value, np.ndarray):
-            cut[one.name] = value[rows]
+            new[one.name] = made(value)
         elif isinstance(value, dict):
-            cut[one.name] = {leg: path[rows] for leg, path in value.items()}
-    return replace(record, **cut)
+            new[one.name] = {leg: made(path) for leg, path in value.items()}
+    return replace(record, **new)
 
 
 @dataclass(frozen=True, eq=False)

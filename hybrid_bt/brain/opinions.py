@@ -7,17 +7,18 @@ traded: row t of everything here is a function of rows up to t. A part that answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
-from hybrid_bt.brain.laid import FloatArray, Sides, padded, widened
-from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
+from hybrid_bt.brain.laid import FloatArray, Sides, Whole, padded
+from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
-from hybrid_bt.brain.reader import cut, panel_rows, read_on
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.reader import cut, panel_rows, piece_rows, read_in_pieces
+from hybrid_bt.brain.records import Decisions, Opinions
+from hybrid_bt.brain.settling import decided
 from hybrid_bt.equations.bundles import Bundle, bundles_of
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.leg_risk import Seen, risk_bars
@@ -25,8 +26,6 @@ from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import tied_rows
 from hybrid_bt.errors import LegError
 
-CELLS_A_CALL = 4_096  #: bars x symbols that a part answers at once
-FEWEST_A_CALL = 16  #: bars
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
 SECONDS_PER_CELL = 1e-6  # of a bar x side, interpreted
 
@@ -65,6 +64,19 @@ class _Rows(NamedTuple):
         return self.rows[t]
 
 
+class Heard(NamedTuple):
+    """Some bars, and what was said of them."""
+
+    views: View
+    said: Opinions
+    positions: FloatArray  #: (T, P) direction of each pair
+    failures: list[list[str]]  #: (T,) what parts did wrong
+
+    def rows(self, rows: slice) -> Heard:
+        """Bars in a row alone; the arrays are views."""
+        return Heard(cut(self.views, rows), self.said.rows(rows), self.positions[rows], self.failures[rows])
+
+
 _Answers: TypeAlias = _Columns | _Rows  #: what one leg wants on T bars
 
 
@@ -94,56 +106,67 @@ def opinions(brain: Hybrid, panel: View) -> Opinions:
     LegError
         If a leg looks at the account, so that bars alone do not say what it wants.
     """
-    return opinions_and_positions(brain, panel)[0]
+    check_blind(brain)
+    whole = Whole(len(panel.traded))
+    for heard in hear(brain, (cut(panel, rows) for rows in piece_rows(*panel.traded.shape))):
+        whole.write(heard.said)
+    said: Opinions = whole.records()[0]
+    return said
 
 
-def opinions_and_positions(brain: Hybrid, panel: View) -> tuple[Opinions, FloatArray, bool]:
-    """The same, the direction of each pair, (T, P), and whether some part failed."""
+def hear(brain: Hybrid, views: Iterable[View]) -> Iterator[Heard]:
+    """What a brain says of a panel that is read some bars at a time."""
+    return (Heard(piece, *_said(brain, piece)) for piece in views)
+
+
+def check_blind(brain: Hybrid) -> None:
+    """LegError if a leg looks at the account, so that bars alone do not say what it wants."""
     for name, leg in brain.legs.items():
         if looks_at_account(leg):
             raise LegError(
                 f"legs: {name} looks at the account, and here is none; trade it (HybridStrategy, run_backtest)"
             )
-    pieces = [(said, positions, any(failures)) for _, said, positions, failures in _in_pieces(brain, panel)]
-    (first, *_), last = pieces[0], pieces[-1][0]
-    amounts = [widened(said.amounts, said.layout, last.layout) for said, *_ in pieces]
-    risks, regime = (np.concatenate([getattr(said, name) for said, *_ in pieces]) for name in ("risks", "regime"))
-    before = widened(first.before[None], first.layout, last.layout)[0]
-    seen = panel.volatility, panel.correlation, panel.warm
-    whole = Opinions(last.names, last.layout, np.concatenate(amounts), before, risks, regime, *seen)
-    return whole, np.concatenate([positions for _, positions, _ in pieces]), any(failed for *_, failed in pieces)
 
 
-def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
+def opinions_in_turn(brain: Hybrid, views: Iterable[View]) -> Iterator[Opinion]:
     """The same bar by bar, as `Hybrid.opine` has them: parts are asked some hundred bars ahead, when one is wanted."""
-    for views, said, positions, failures in _in_pieces(brain, panel):
-        for few in range(0, len(failures), BARS_LISTED):
-            rows = slice(few, few + BARS_LISTED)
-            yield from _listed(cut(views, rows), said.rows(rows), positions[rows], failures[rows])
+    for heard in hear(brain, views):
+        for few in range(0, len(heard.failures), BARS_LISTED):
+            yield from _listed(heard.rows(slice(few, few + BARS_LISTED)))
 
 
-def _in_pieces(brain: Hybrid, panel: View) -> Iterator[tuple[View, Opinions, FloatArray, list[list[str]]]]:
-    for rows in _pieces(*panel.traded.shape):
-        views = cut(panel, rows)
-        yield views, *_said(brain, views)
+def decisions_in_turn(brain: Hybrid, heard: Heard) -> Iterator[Decision]:
+    """What `Hybrid.settle` makes of some bars that nobody advises on, settled together."""
+    views, n_bars = heard.views, len(heard.failures)
+    risk = brain.risk._replace(bars_per_year=float(views.bars_per_year[-1]))
+    whole = decided(heard.said, views.traded, views.market, brain.lines, risk) if n_bars else None
+    for few in range(0, n_bars, BARS_LISTED):
+        rows = slice(few, few + BARS_LISTED)
+        assert whole is not None
+        yield from _settled(_listed(heard.rows(rows)), whole.rows(rows))
+
+
+def _settled(opinions: Iterator[Opinion], whole: Decisions) -> Iterator[Decision]:
+    names, alone = tuple(whole.legs), list(range(whole.target.shape[1]))
+    legs, weights = (
+        zip(*(path.tolist() for path in paths.values()), strict=True) for paths in (whole.legs, whole.weights)
+    )
+    columns = (whole.regime, whole.fused, whole.target, whole.sides, whole.scale, whole.together, whole.waits)
+    rows = zip(opinions, legs, weights, *(column.tolist() for column in columns), strict=True)
+    for opinion, wanted, parts, r, fused, target, sides, scale, together, waits in rows:
+        named = dict(zip(names, wanted, strict=True)), dict(zip(names, parts, strict=True))
+        labels = together if together != alone else ()
+        yield Decision(opinion, *named, r, fused, target, sides, scale, labels, waits if True in waits else ())
 
 
 def absorb(brain: Hybrid, closes: FloatArray) -> list[str]:
     """Let a brain that `can_be_foreseen` read bars that nobody decides on, (T, N); what parts did wrong on them."""
-    wrong: list[str] = []
-    for rows in _pieces(*closes.shape):
-        failures = _said(brain, read_on(closes[rows], brain.reader))[2]
-        wrong += [failure for of_bar in failures for failure in of_bar]
-    return wrong
+    heard = hear(brain, read_in_pieces(closes, brain.reader))
+    return [failure for piece in heard for of_bar in piece.failures for failure in of_bar]
 
 
-def _pieces(n_bars: int, n_symbols: int) -> Iterator[slice]:
-    """Rows of a panel that parts are asked about in one call."""
-    step = max(CELLS_A_CALL // max(n_symbols, 1), FEWEST_A_CALL)
-    return (slice(first, first + step) for first in range(0, n_bars, step))
-
-
-def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:
+def _listed(heard: Heard) -> Iterator[Opinion]:
+    views, said, positions, failures = heard
     bundles, layout = bundles_of(said.layout), said.layout
     tied = tied_rows(said.amounts, said.before, layout, views.traded)
     ties = [[bundles[b] for b in np.flatnonzero(row)] for row in tied]

@@ -7,7 +7,7 @@ compiled loop (`hybrid_bt.equations.compiled.panel`), with the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from hybrid_bt.equations.pair import PairView, SpreadParams
 FloatArray = NDArray[np.float64]
 
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
+CELLS_A_CALL = 4_096  #: bars x symbols that a part answers at once
+FEWEST_A_CALL = 16  #: bars
 
 
 class MarketReader:
@@ -85,19 +87,19 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     bad = np.argwhere(~(np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))))
     if bad.size:
         check_closes(closes[bad[0][0]].tolist(), reader.names)
+    return read_on(closes, reader.anew(), compiled=compiled)
+
+
+def read_on(closes: FloatArray, reader: MarketReader, *, compiled: bool | None = None) -> View:
+    """The same, of good bars behind those that the reader has seen: it is driven."""
+    panel = _blank_panel(closes, reader)
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.equations.compiled.panel import read_all
 
-        panel = _blank_panel(closes, reader)
-        pairs = reader.columns, reader.kalman_params, reader.rates
-        read_all(closes, panel.traded, *pairs, panel[2:9])
+        memory = reader.assets, reader.market, reader.pairs
+        given = closes, panel.traded, reader.kalman_params, reader.rates
+        reader.assets, reader.market, reader.pairs = read_all(*given, memory, panel[2:9])
         return panel
-    return read_on(closes, reader.anew())
-
-
-def read_on(closes: FloatArray, reader: MarketReader) -> View:
-    """The same, of bars behind those that the reader has seen: it is driven."""
-    panel = _blank_panel(closes, reader)
     for t, row in enumerate(closes.tolist()):
         for column, value in zip(
             panel[2:9], reader.read(row)[2:9], strict=True
@@ -105,6 +107,18 @@ def read_on(closes: FloatArray, reader: MarketReader) -> View:
             if column.size:
                 column[t] = value
     return panel
+
+
+def read_in_pieces(closes: FloatArray, reader: MarketReader, *, compiled: bool | None = None) -> Iterator[View]:
+    """The same, some bars at a time, as many as parts are asked about in one call."""
+    is_compiled = choose(compiled, closes.size * READING_SECONDS)
+    return (read_on(closes[rows], reader, compiled=is_compiled) for rows in piece_rows(*closes.shape))
+
+
+def piece_rows(n_bars: int, n_symbols: int) -> Iterator[slice]:
+    """Rows of a panel that parts are asked about in one call."""
+    step = max(CELLS_A_CALL // max(n_symbols, 1), FEWEST_A_CALL)
+    return (slice(first, first + step) for first in range(0, n_bars, step))
 
 
 def _blank_panel(closes: FloatArray, reader: MarketReader) -> View:

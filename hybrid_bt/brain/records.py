@@ -41,7 +41,7 @@ class Decisions:
     layout: Layout  #: of what the legs wished
     sides: FloatArray  #: (T, S) what the target is made of, side by side
     risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
-    together: NDArray[np.int64]  #: (T, N) symbols of the same label were one decision
+    together: NDArray[np.integer]  #: (T, N) symbols of the same label were one decision
     wanted: FloatArray  #: (T, N) target before the guard; NaN in `target` holds what is held
     guard: FloatArray  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
     waits: NDArray[np.bool_]  #: (T, N) not ordered (`hybrid_bt.equations.waiting`)
@@ -51,7 +51,7 @@ class Decisions:
     @property
     def sent(self) -> FloatArray:
         """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
-        return np.where(self.waits, np.nan, self.target)
+        return np.where(self.waits, np.nan, self.target) if self.waits.any() else self.target
 
     @property
     def standing_target(self) -> FloatArray:

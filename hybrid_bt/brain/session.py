@@ -212,9 +212,9 @@ class Session:
 
     def _decided(self, stamp: float, closes: Sequence[float], advice: Advice | None) -> Decision:
         if self.decider.ahead is not None:
-            opinion = self.decider.ahead.of(stamp, closes)
-            if opinion is not None:
-                return self.decider.current.settle(opinion, advice, self._last)
+            found = self.decider.ahead.of(stamp, closes)
+            if found is not None:
+                return found if advice is None else self.decider.current.settle(found.opinion, advice, self._last)
             self.decider.go_bar_by_bar()
         try:
             return self.decider.current.decide(closes, advice, self._last)

@@ -140,7 +140,7 @@ def decided(
         layout=layout,
         sides=sides,
         risks=opinions.risks,
-        together=together,
+        together=together.astype(np.min_scalar_type(traded.shape[1])),
         wanted=targets,
         guard=np.zeros(len(traded)),
         waits=waiting_rows(traded, together),

@@ -90,9 +90,15 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("over-long varint")
 
 
-def _made(number: int, content: bytes) -> bytes:
+def made(number: int, content: str | bytes) -> bytes:
     """A field that holds a text or a message."""
-    return _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
+    value = content.encode() if isinstance(content, str) else content
+    return _varint(number << 3 | _LENGTH) + _varint(len(value)) + value
+
+
+def number(of: int, value: int) -> bytes:
+    """A field that holds a whole number."""
+    return _varint(of << 3 | _VARINT) + _varint(value)
 
 
 def _varint(value: int) -> bytes:
@@ -156,7 +162,7 @@ def unpack(data: bytes, name: str) -> Manifest:
 
 
 def _metadata(text: bytes) -> bytes:
-    return _made(MODEL_METADATA, _made(1, METADATA_KEY) + _made(2, text))
+    return made(MODEL_METADATA, made(1, METADATA_KEY) + made(2, text))
 
 
 def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:

@@ -112,7 +112,7 @@ class FrozenPolicy(Network):
             As `act`, before any bar is answered.
         """
         x = self._clipped(self._matrix(sequence))
-        return np.array([self.step(row[np.newaxis])[0] for row in x], dtype=np.float64)
+        return np.concatenate([self.step(piece) for piece in self._pieces(x)]) if len(x) else np.empty(0)
 
     def member(self, index: int) -> Self:
         """One member of an ensemble as a policy of its own: what one seed would have done alone.

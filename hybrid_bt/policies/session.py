@@ -5,7 +5,7 @@ A bar is answered in this file alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,10 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.sequence import many_steps
 
 FloatArray = NDArray[np.float64]
 Observations = NDArray[np.float64] | NDArray[np.float32]
 Ort: TypeAlias = Any  #: something of onnxruntime, which has no types
+
+BARS_A_CALL = 32  #: of a network with a memory; more save less than a bar each
+BARS_WORTH_IT = 1_024  #: asked for in a row, from which on a graph of so many steps pays for its making
 
 
 class Network:
@@ -55,9 +59,9 @@ class Network:
         self._row, self._clip = (len(self._names),), manifest.observation_clip
         self._answer = slice(None) if manifest.actions > 1 else 0  # of the columns of an action
         self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
-        self._session = _started(graph, name)
+        self._graph, self._session, self._asked = graph, _started(graph, name), 0
         _check_session(self._session, manifest, name, only is not None)
-        #: rows -> a run, and observation and action, which it reads and writes in place
+        #: rows (of a memory: bars) -> a run, and observation and action, which it reads and writes in place
         self._calls: dict[int, tuple[Callable[[], None], NDArray[np.float32], FloatArray]] = {}
         memory = manifest.recurrent
         self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
@@ -95,7 +99,10 @@ class Network:
         return self.step(x)
 
     def step(self, x: Observations) -> FloatArray:
-        """Answer one bar, (rows, features) to (rows,) or (rows, actions); what is bound allocates nothing."""
+        """Answer one bar, (rows, features) to (rows,) or (rows, actions); what is bound allocates nothing.
+
+        Of a network with a memory rows are bars, one after the other.
+        """
         run, observation, action = self._calls.get(len(x)) or self._bound(len(x))
         observation[...] = x  # rounds to float32
         run()
@@ -107,11 +114,23 @@ class Network:
         """A copy of the memory: `h` and `c` of shape (n_lstm, members, 1, hidden); empty without memory."""
         return dict(zip("hc", self.memory.copy(), strict=True)) if self.is_recurrent else {}
 
+    def _pieces(self, x: FloatArray) -> Iterator[FloatArray]:
+        """Of a sequence of bars, what one call of `step` answers."""
+        self._asked += len(x)
+        at_once = BARS_A_CALL if self._asked >= BARS_WORTH_IT else 1
+        whole = len(x) - len(x) % at_once
+        yield from x[:whole].reshape(-1, at_once, x.shape[1])
+        yield from x[whole:, np.newaxis]
+
     def _bound(self, rows: int) -> tuple[Callable[[], None], NDArray[np.float32], FloatArray]:
         """A run on buffers for so many rows."""
         import onnxruntime as ort
 
-        binding, shape = self._session.io_binding(), _memory_shape(self.manifest, 1)
+        session = self._session
+        if self.is_recurrent and rows > 1:
+            names = [name for name, *_ in _memories(self.manifest)]
+            session = _started(many_steps(self._graph, names, rows), self._name)
+        binding, shape = session.io_binding(), _memory_shape(self.manifest, 1)
         observation = np.zeros((rows, len(self.manifest.observation)), np.float32)
         one = self._only is None
         shape_of = rows, self.manifest.actions
@@ -126,7 +145,7 @@ class Network:
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         # as `InferenceSession.run_with_iobinding`, which makes options anew on each call, or reads those given through
-        run = partial(self._session._sess.run_with_iobinding, binding._iobinding, ort.RunOptions())
+        run = partial(session._sess.run_with_iobinding, binding._iobinding, ort.RunOptions())
         self._calls[rows] = run, observation, (answer if one else answer[self._only])[:, self._answer]
         return self._calls[rows]
 

@@ -8,6 +8,7 @@ ten times the memory of their numbers, so tables are written some hundred rows a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.account.flows import Flows, by_symbol, exposures, flows_of, marked_close
+from hybrid_bt.account.flows import Flows, by_symbol, exposure_of, exposures, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
@@ -36,6 +37,7 @@ HEADLINES = {
     "turnover a year": ("turnover_per_year", ".2f"),
     "costs": ("costs", ",.0f"),
 }
+CELLS_AT_ONCE = 8_192  #: bars x symbols that profits are split on
 ROWS_AT_ONCE = 512  #: or bars, of `decisions.csv` and `pairs.csv`
 
 
@@ -53,12 +55,12 @@ def hybrid_flows(record: RunRecord) -> Flows:
     return flows_of(record.accounts["hybrid"], marked_close(record.bars.close))
 
 
-def split_of(record: RunRecord) -> Contributions:
-    """The parts of a run's profit, bar by bar."""
+def split_of(record: RunRecord, rows: slice = slice(None)) -> Contributions:
+    """The parts of a run's profit, bar by bar; of all bars, or of some in a row."""
     columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
     sides = [(columns[y], columns[x]) for y, x in (name.split(":") for name in record.pairs.names)]
     prices = record.bars.open, marked_close(record.bars.close)
-    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, *prices)
+    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, *prices, rows)
 
 
 def write_table(record: RunRecord, name: str, folder: Path) -> Path:
@@ -83,7 +85,7 @@ def _per_ticker(record: RunRecord) -> Columns:
 
 def _equity(record: RunRecord) -> Columns:
     path, held = record.accounts["hybrid"], record.accounts[record.benchmark]
-    gross, net = exposures(hybrid_flows(record).exposure, path.equity)
+    gross, net = exposures(exposure_of(path.size, marked_close(record.bars.close)), path.equity)
     return {
         "datetime": coarse(record.bars.stamps),
         "cash": path.cash,
@@ -177,8 +179,11 @@ def _pairs(record: RunRecord) -> Iterator[Columns]:
         }
 
 
-def _attribution(record: RunRecord) -> Columns:
-    return {"datetime": coarse(record.bars.stamps), **split_of(record)}
+def _attribution(record: RunRecord) -> Iterator[Columns]:
+    """Some bars at a time."""
+    stamps = coarse(record.bars.stamps)
+    for rows in _spans(len(stamps), max(ROWS_AT_ONCE, CELLS_AT_ONCE // record.bars.n_symbols)):
+        yield {"datetime": stamps[rows], **split_of(record, rows)}
 
 
 def _conditional(record: RunRecord) -> Columns:
@@ -205,14 +210,14 @@ def _pieces(columns: Columns) -> Iterator[Columns]:
         yield {name: column[rows] for name, column in columns.items()}
 
 
-def _spans(n_bars: int) -> Iterator[slice]:
+def _spans(n_bars: int, step: int = ROWS_AT_ONCE) -> Iterator[slice]:
     """Of the bars that are written at once; one even of none, for the head."""
-    for start in range(0, max(n_bars, 1), ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, max(n_bars, 1), step):
+        yield slice(start, start + step)
 
 
 def _each(texts: Sequence[str], times: int) -> Cells:
-    return Cells(text for text in texts for _ in range(times))
+    return Cells(chain.from_iterable(map(repeat, texts, repeat(times))))
 
 
 def _fields_of(rows: Iterable[tuple[object, ...]], names: Sequence[str]) -> Columns:

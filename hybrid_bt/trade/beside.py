@@ -204,4 +204,4 @@ def twin(symbols: Sequence[str], rows: Sequence[Entry], costs: Costs, rules: Ord
         return run_account(opens, closes, days, targets, sides, (cash, costs, rules), book, tape)
 
     path = one_path(drive, (len(rows), n))
-    return Twin(replace(path, size=path.size + held), [seen(row)["equity"] for row in rows])
+    return Twin(replace(path, held=path.size + held), [seen(row)["equity"] for row in rows])

@@ -65,6 +65,13 @@ class Stock(bt.Strategy):
                 self.order_target_percent(feed, -0.05)
 
 
+class Ticket(bt.CommInfoBase):
+    """Costs the same, however much is traded."""
+
+    def _getcommission(self, size: float, price: float, pseudoexec: bool) -> float:
+        return 7.0
+
+
 def ran(*analyzers: Any, strategy: Any = Stock, scheme: Any = None, **params: Any) -> Any:
     cerebro = bt.Cerebro()
     for feed in to_feeds(BARS):
@@ -87,8 +94,9 @@ def ran(*analyzers: Any, strategy: Any = Stock, scheme: Any = None, **params: An
         ),
         bt.CommInfoBase(commission=0.002, interest=0.05, interest_long=True),
         bt.CommInfoBase(commission=2.0, margin=40.0, mult=3.0, stocklike=False, commtype=bt.CommInfoBase.COMM_FIXED),
+        Ticket(),
     ],
-    ids=["shares", "leverage", "interest", "futures"],
+    ids=["shares", "leverage", "interest", "futures", "ticket"],
 )
 def test_cash_flows_of_the_assets_explain_every_bar(scheme: Any) -> None:
     ledger = ran(Ledger, scheme=scheme)

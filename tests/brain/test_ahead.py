@@ -86,6 +86,31 @@ def test_own_and_stock_feeds_are_foreseen_alike() -> None:
     assert_same(ours, stock)
 
 
+class Keeping(HybridStrategy):
+    """Keeps every decision, as a strategy that builds on this one may read it."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.kept: list[Any] = []
+
+    def next(self) -> None:
+        super().next()
+        self.kept.append(self.decision)
+
+
+@pytest.mark.parametrize("bars", [WHOLE, HOLED], ids=["whole", "holed"])
+@pytest.mark.parametrize("rate", ["auto", 252.0])
+def test_decisions_made_together_are_those_of_one_bar(bars: Any, rate: Any) -> None:
+    given = {"overrides": {"risk": {"bars_per_year": rate}}}
+    ahead, plain = (run(to_feeds(bars), Keeping, compiled=compiled, **given) for compiled in (True, False))
+    assert ahead.session.decider.ahead and len(ahead.kept) == len(plain.kept) > 400
+    assert any(True in one.waits for one in plain.kept) == (bars is HOLED)
+    assert any(one.together for one in plain.kept) and not all(one.together for one in plain.kept)
+    for mine, theirs in zip(ahead.kept, plain.kept, strict=True):
+        assert repr(mine._replace(opinion=None, waits=())) == repr(theirs._replace(opinion=None, waits=()))
+        assert (mine.waits or [False] * 4) == (theirs.waits or [False] * 4)
+
+
 class Onlooker(HybridStrategy):
     """Asks for the brain, and for the whole view, on a bar in the middle."""
 

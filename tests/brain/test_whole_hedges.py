@@ -18,7 +18,7 @@ from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs import Wish
 from hybrid_bt.brain.legs.sac import inverse_volatility
 from hybrid_bt.brain.opinions import opinions, opinions_in_turn
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import read_in_pieces, read_panel
 from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config, overridden
@@ -125,7 +125,7 @@ def test_layout_that_grows_is_recorded_as_the_panel_has_it(bars: Bars) -> None:
 
     brain = grown(config, bars)
     ahead = Recorder(bars.n_symbols, PAIRS, tuple(brain.legs))
-    for opinion in opinions_in_turn(brain, read_panel(bars.close, brain.reader)):
+    for opinion in opinions_in_turn(brain, read_in_pieces(bars.close, brain.reader)):
         ahead.append(brain.settle(opinion))
     one, other = ahead.decisions(), streamed.decisions()
     for field in dataclasses.fields(one):

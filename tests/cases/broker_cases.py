@@ -241,7 +241,7 @@ def hand_account() -> tuple[AccountPath, Panel]:
     path = AccountPath(
         cash=np.array([1000.0, 697.0, 1295.5]),
         equity=np.array([1000.0, 1047.0, 1085.5]),
-        size=np.array([[0.0, 0.0], [50.0, -10.0], [0.0, -10.0]]),
+        held=np.array([[0.0, 0.0], [50.0, -10.0], [0.0, -10.0]]),
         borrow=np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.5]]),
         fills=Fills.of(fills),
     )

@@ -269,13 +269,16 @@ def test_features_scaled_by_the_whole_panel_are_caught(monkeypatch: pytest.Monke
 
 
 def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = foresight.read_panel
+    honest = foresight.read_in_pieces
 
     def shifted(closes: Any, *rest: Any, **named: Any) -> Any:
-        panel = honest(np.vstack([closes[1:], closes[-1:]]), *rest, **named)
-        return panel._replace(closes=closes, traded=~np.isnan(closes))
+        first = 0
+        for piece in honest(np.vstack([closes[1:], closes[-1:]]), *rest, **named):
+            own = closes[first : first + len(piece.closes)]
+            first += len(own)
+            yield piece._replace(closes=own, traded=~np.isnan(own))
 
-    monkeypatch.setattr(foresight, "read_panel", shifted)
+    monkeypatch.setattr(foresight, "read_in_pieces", shifted)
     config = load_config("stable")
     check = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
     findings = check.findings

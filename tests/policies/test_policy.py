@@ -17,6 +17,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import helper
 
 from hybrid_bt.config.build import policy_path
@@ -25,6 +27,7 @@ from hybrid_bt.policies.file import MAX_BYTES, OPERATORS, pack, unpack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.session import BARS_A_CALL, BARS_WORTH_IT
 
 NAMES = ("ret_1", "ret_5", "ret_21", "vol_ratio", "own_target")
 CLIP = 10.0
@@ -177,6 +180,19 @@ def test_run_is_one_act_per_bar(bars: np.ndarray, members: int, layers: int) -> 
     np.testing.assert_array_equal(whole.run(bars), [single.act(bar[None])[0] for bar in bars])
     for key in ("h", "c"):
         np.testing.assert_array_equal(whole.state()[key], single.state()[key])
+
+
+@settings(deadline=None, max_examples=8)
+@given(members=st.integers(1, 5), layers=st.integers(1, 3), hidden=st.integers(1, 9), rest=st.integers(0, 40))
+def test_a_long_run_has_the_bits_of_one_act_per_bar(members: int, layers: int, hidden: int, rest: int) -> None:
+    """Where many steps are one call, in the ensemble and of each member alone."""
+    ensemble = FrozenPolicy(lstm_bytes(members, layers, hidden))
+    sequence = np.random.default_rng(rest).normal(0.0, 4.0, (BARS_WORTH_IT + rest, len(NAMES)))
+    for whole, single in ((ensemble, copy.deepcopy(ensemble)), (ensemble.member(0), ensemble.member(0))):
+        for _ in range(2):
+            np.testing.assert_array_equal(whole.run(sequence), [single.act(bar[None])[0] for bar in sequence])
+            np.testing.assert_array_equal(whole.memory, single.memory)
+        assert BARS_A_CALL in whole._calls, "many bars were one call"
 
 
 def test_memory_is_carried_reset_and_restored(bars: np.ndarray) -> None:

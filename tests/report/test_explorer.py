@@ -268,7 +268,7 @@ def test_twenty_symbols_and_thirteen_years_open_in_two_seconds(browser, tmp_path
     tile = {leg: np.tile(target[:, :1], (1, many)) for leg, target in wanted.legs.items()}
     decisions = dataclasses.replace(wanted, legs=tile, fused=tile["sac"], target=tile["sac"])
     hybrid = record.accounts["hybrid"]
-    accounts = record.accounts | {"hybrid": dataclasses.replace(hybrid, size=np.tile(hybrid.size[:, :1], (1, many)))}
+    accounts = record.accounts | {"hybrid": dataclasses.replace(hybrid, held=np.tile(hybrid.size[:, :1], (1, many)))}
     pairs = dataclasses.replace(record.pairs, names=("S0:S1",))
     path = write_explorer(
         dataclasses.replace(record, bars=wide_bars, decisions=decisions, accounts=accounts, pairs=pairs), tmp_path

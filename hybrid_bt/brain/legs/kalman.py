@@ -79,8 +79,8 @@ class IdlePairs:
     def __init__(self, names: Sequence[str] = (), rules: PairRules | None = None) -> None:
         self.closed, self.at_start = dict(enumerate(names if rules else ())), list[str]()
         self._rules, self._n_bars = rules, 0
-        #: of each pair, bars on which: it had a z-score, its hedge ratio was out of bounds, its z-score was wide, and
-        #: wide but not worth the costs
+        #: of each pair, bars on which: it had a z-score, its hedge ratio was in bounds, its z-score was wide, and wide
+        #: and worth the costs
         self._counts = [[0, 0, 0, 0] for _ in names]
 
     def see(self, pairs: Sequence[PairView], positions: Sequence[float]) -> None:
@@ -92,13 +92,30 @@ class IdlePairs:
             if positions[p] != 0.0:
                 del self.closed[p]
             elif rules and fresh and zscore != 0.0:
-                is_out = not rules.min_hedge_ratio <= ratio <= rules.max_hedge_ratio
-                if is_out and not counts[0]:
+                told = _told(zscore, spread, ratio, rules)
+                if not (told[0] or counts[0]):
                     self._keep_out(name, ratio, rules)
-                is_wide = abs(zscore) >= rules.entry_z
-                is_poor = is_wide and not pays(zscore, spread, ratio, rules)
-                told = 1, is_out, is_wide, is_poor
-                counts[:] = [count + more for count, more in zip(counts, told, strict=True)]
+                counts[:] = [count + more for count, more in zip(counts, (1, *told), strict=True)]
+
+    def see_bars(self, pairs: NDArray[np.float64], positions: NDArray[np.float64]) -> None:
+        """The same of T bars: fields of `PairView`, (T, P, fields), and directions, (T, P)."""
+        rules, self._n_bars, kept_out = self._rules, self._n_bars + len(pairs), []
+        for p, name in list(self.closed.items()):
+            opens, counts = np.flatnonzero(positions[:, p]), self._counts[p]
+            seen = pairs[: opens[0] if len(opens) else None, p]
+            fresh, zscore, spread, ratio = (seen[:, PairView._fields.index(read)] for read in READ)
+            if len(opens):
+                del self.closed[p]
+            rows = np.flatnonzero((fresh > 0.0) & (zscore != 0.0))
+            if rules and len(rows):
+                told = _told(zscore[rows], spread[rows], ratio[rows], rules)
+                if not (told[0][0] or counts[0]):
+                    kept_out.append((rows[0], p, name, float(ratio[rows[0]])))
+                more = len(rows), *(int(np.count_nonzero(one)) for one in told)
+                counts[:] = [count + few for count, few in zip(counts, more, strict=True)]
+        for _, _, name, first in sorted(kept_out):
+            assert rules is not None
+            self._keep_out(name, first, rules)
 
     def _keep_out(self, name: str, ratio: float, rules: PairRules) -> None:
         remedy = "set [kalman] min_hedge_ratio or max_hedge_ratio" if ratio > 0.0 else "leave the pair out"
@@ -114,7 +131,15 @@ class IdlePairs:
         return [f"Pairs that never opened on {self._n_bars} traded bars: {', '.join(texts)}."] if texts else []
 
 
-def _why(n_seen: int, n_out: int, n_wide: int, n_poor: int) -> str:
+def _told(zscore: Any, spread: Any, ratio: Any, rules: PairRules) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    """Of one bar or many: hedge ratio in bounds, z-score wide, and that worth the costs."""
+    is_wide = abs(zscore) >= rules.entry_z
+    is_in = (rules.min_hedge_ratio <= ratio) & (ratio <= rules.max_hedge_ratio)
+    return is_in, is_wide, is_wide & pays(zscore, spread, ratio, rules)
+
+
+def _why(n_seen: int, n_in: int, n_wide: int, n_worth: int) -> str:
+    n_out, n_poor = n_seen - n_in, n_wide - n_worth
     out = f"hedge ratio out of bounds on {n_out} of {n_seen} bars, " if n_out else ""
     wide = f"|z| reached entry_z on {n_wide}" if n_wide else "|z| never reached entry_z"
     poor = f", not worth its costs on {n_poor} of these" if n_poor else ""

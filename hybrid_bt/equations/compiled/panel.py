@@ -10,37 +10,64 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.equations import Pairs, features, fusion, pair
+from hybrid_bt.equations import features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, frozen, jitable, takes
+from hybrid_bt.equations.features import AssetState, MarketState
 from hybrid_bt.equations.fusion import RiskParams, Rows
-from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.history import History
+from hybrid_bt.equations.kalman import KalmanParams, KalmanState
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
-from hybrid_bt.equations.pair import SpreadRates
+from hybrid_bt.equations.pair import PairState, SpreadRates, SpreadState
 from hybrid_bt.equations.pair_rules import PairBars, PairPosition, PairRules, hold_bars
 from hybrid_bt.equations.tilt import TiltParams, lean_rows, tilt_bars
 
 Flags: TypeAlias = NDArray[np.bool_]
 Out: TypeAlias = tuple[NDArray[Any], ...]
+Memory: TypeAlias = tuple[Floats, Floats, Floats]  #: numbers of the assets, of the market, of the pairs
+Memories: TypeAlias = tuple[list[AssetState], MarketState, list[PairState]]
 Said: TypeAlias = tuple[Floats, Floats, Floats, Floats]  #: amounts, risks, volatility, correlation
 
-N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
+N_NOISE, N_POSITION, N_ASSET = len(KalmanParams._fields), len(PairPosition._fields), len(AssetState._fields)
+N_HISTORY, N_KALMAN, N_SPREAD = len(History._fields), len(KalmanState._fields), len(SpreadState._fields)
 
 
 def _kernels() -> tuple[Callable[..., Any], ...]:
     sources = SOURCES
 
     def read(
-        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, logs: Floats, out: Out
+        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, memory: Memory, out: Out
     ) -> None:
         assert sources >= 0
         out_warm, out_features, out_market, out_market_warm, out_volatility, out_correlation, out_pairs = out
-        params = [KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
-        pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
-        assets = [features.initial_asset() for _ in range(closes.shape[1])]
-        mean = features.initial_market()
+        of_assets, of_market, of_pairs = memory
+        params, logs = [KalmanParams(*as_tuple(k, N_NOISE)) for k in noise], np.empty(closes.shape[1])
+        pairs = [
+            PairState(
+                sides[p, 0],
+                sides[p, 1],
+                KalmanState(*as_tuple(row, N_KALMAN)),
+                SpreadState(*as_tuple(row[N_KALMAN:], N_SPREAD)),
+                row[-4] > 0.0,
+                row[-3] > 0.0,
+                row[-2],
+                row[-1],
+            )
+            for p, row in enumerate(of_pairs)
+        ]
+        assets = [AssetState(*as_tuple(row, N_ASSET)) for row in of_assets]
+        recent = as_tuple(of_market[N_ASSET:], 4)
+        mean = MarketState(
+            AssetState(*as_tuple(of_market, N_ASSET)),
+            recent[0],
+            recent[1],
+            recent[2],
+            recent[3],
+            History(*as_tuple(of_market[N_ASSET + 4 :], N_HISTORY)),
+            History(*as_tuple(of_market[N_ASSET + 4 + N_HISTORY :], N_HISTORY)),
+        )
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
@@ -59,6 +86,24 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
             for p, one in enumerate(pairs):
                 for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
+        for i, asset in enumerate(assets):
+            for k, value in enumerate(asset):
+                of_assets[i, k] = value
+        later = mean.mean_shock_sq, mean.shock_sq, mean.n_assets, mean.trend_sq
+        for k, value in enumerate(mean.mean):
+            of_market[k] = value
+        for k in range(4):
+            of_market[N_ASSET + k] = later[k]
+        for k in range(N_HISTORY):
+            of_market[N_ASSET + 4 + k] = mean.risk[k]
+            of_market[N_ASSET + 4 + N_HISTORY + k] = mean.spread[k]
+        for p, one in enumerate(pairs):
+            for k, value in enumerate(one.kalman):
+                of_pairs[p, k] = value
+            for k, value in enumerate(one.spread):
+                of_pairs[p, N_KALMAN + k] = value
+            of_pairs[p, -4], of_pairs[p, -3] = one.fresh, one.started
+            of_pairs[p, -2], of_pairs[p, -1] = one.log_y, one.log_x
 
     def hold(positions: Floats, seen: PairBars, rules: PairRules, amounts: Floats) -> None:
         assert sources >= 0
@@ -98,22 +143,33 @@ _read, _hold, _trade, _tilt, _weigh, _settle, _lean = _kernels()
 
 
 def read_all(
-    closes: Floats, traded: Flags, sides: Pairs, noise: Sequence[KalmanParams], rates: SpreadRates, out: Out
-) -> None:
-    """Read all bars of a panel.
+    closes: Floats, traded: Flags, noise: Sequence[KalmanParams], rates: SpreadRates, seen: Memories, out: Out
+) -> Memories:
+    """Read bars, (T, N); what is remembered behind them, from what was `seen` before.
 
-    Parameters
-    ----------
-    closes, traded : (T, N)
-    sides : (P,) columns (y, x) of each pair
-    noise : (P,) KalmanParams
-    out
-        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
+    Columns `warm` to `pairs` of a blank `legs.base.View` are written to `out`; `noise` is (P,).
     """
-    columns = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    assets, market, pairs = seen
+    columns = np.array([one[:2] for one in pairs], dtype=np.int64).reshape(-1, 2)
     numbers = np.array(noise, dtype=np.float64).reshape(-1, N_NOISE)
+    rows = np.array([(*one.kalman, *one.spread, *one[4:]) for one in pairs], dtype=np.float64)
+    memory = (
+        np.array(assets, dtype=np.float64).reshape(-1, N_ASSET),
+        np.array([*market.mean, *market[1:5], *market.risk, *market.spread], dtype=np.float64),
+        rows.reshape(-1, N_KALMAN + N_SPREAD + 4),
+    )
     given = frozen(np.ascontiguousarray(closes)), frozen(traded), frozen(columns), frozen(numbers)
-    _read(*given, SpreadRates._make(map(float, rates)), np.empty(closes.shape[1]), out)
+    _read(*given, SpreadRates._make(map(float, rates)), memory, out)
+    own, of_market, of_pairs = (numbers.tolist() for numbers in memory)
+    risk, spread = (History(*of_market[-k:][:N_HISTORY]) for k in (2 * N_HISTORY, N_HISTORY))
+    a, b, c, d = of_market[N_ASSET : N_ASSET + 4]
+    after = MarketState(AssetState(*of_market[:N_ASSET]), a, b, c, d, risk, spread)
+    return [AssetState(*row) for row in own], after, list(map(_pair_of, pairs, of_pairs))
+
+
+def _pair_of(before: PairState, row: list[float]) -> PairState:
+    state, spread = KalmanState(*row[:N_KALMAN]), SpreadState(*row[N_KALMAN : N_KALMAN + N_SPREAD])
+    return PairState(before.y, before.x, state, spread, row[-4] > 0.0, row[-3] > 0.0, *row[-2:])
 
 
 @cache
