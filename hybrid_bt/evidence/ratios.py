@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from itertools import combinations
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import FEWEST_BARS, N_RESAMPLES, UNKNOWN, Draws, bootstrap, figure
 from hybrid_bt.files.texts import cell, end_days
 
+NORMAL = NormalDist()
 ACCOUNT, HURDLE = "hybrid", "vol-target"
 UNLEARNED = (EQUAL_WEIGHT, *HURDLES)
 NO_GAIN, PASSED = "no evidence of a gain", f"after which the probability of a ratio above that of {HURDLE} is"
@@ -74,11 +76,9 @@ def probabilistic_sharpe(moments: Moments, benchmark_sharpe: float = 0.0) -> flo
 
     NaN too where the formula leaves the estimate no deviation, as two values with g3 SR = 2 do.
     """
-    from scipy.stats import norm
-
     if moments.n_bars < 2 or not moments.spread > 0.0:
         return math.nan
-    return float(norm.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
+    return float(NORMAL.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
 
 
 def minimum_track_record(moments: Moments, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
@@ -86,21 +86,18 @@ def minimum_track_record(moments: Moments, benchmark_sharpe: float = 0.0, level:
 
     Infinite where the estimate is not above it.
     """
-    from scipy.stats import norm
-
     if not moments.sharpe > benchmark_sharpe:
         return math.inf
-    return float(1.0 + (moments.spread * norm.ppf(level) / (moments.sharpe - benchmark_sharpe)) ** 2)
+    return float(1.0 + (moments.spread * NORMAL.inv_cdf(level) / (moments.sharpe - benchmark_sharpe)) ** 2)
 
 
 def expected_maximum_sharpe(n_trials: int, trial_sharpe_std: float) -> float:
     """Expected highest Sharpe ratio among `n_trials` worthless ones whose ratios have this standard deviation."""
-    from scipy.stats import norm
-
     if n_trials < 2:
         return 0.0
     gamma = float(np.euler_gamma)
-    luck = (1.0 - gamma) * norm.ppf(1.0 - 1.0 / n_trials) + gamma * norm.ppf(1.0 - 1.0 / (n_trials * math.e))
+    high, higher = (NORMAL.inv_cdf(1.0 - 1.0 / n) for n in (n_trials, n_trials * math.e))
+    luck = (1.0 - gamma) * high + gamma * higher
     return float(trial_sharpe_std * luck)
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from brain_cases import random_bars
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import bootstrap_bars, stationary_rows
+from hybrid_bt.evidence import block_length, bootstrap, bootstrap_bars, stationary_rows
 
 
 def holed() -> Bars:
@@ -79,10 +82,51 @@ def test_the_block_length_is_estimated_where_none_is_given() -> None:
     assert bootstrap_bars(bars, 1)[0].n_bars == bars.n_bars
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(20, 400))
+def test_accounts_are_drawn_as_arch_draws_them(seed: int, length: int, n_bars: int) -> None:
+    table = np.arange(n_bars, dtype=np.float64)[:, None]
+    theirs = StationaryBootstrap(length, table[:, 0], seed=seed)
+    rows = [theirs.update_indices() for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hybrid_bt.evidence.block_length", lambda _: float(length))
+        drawn = bootstrap(
+            {"one": table[:, 0]}, {"first": lambda rows: rows[0], "sum": sum_of}, n_resamples=3, seed=seed
+        )
+    assert drawn.resamples["first"][:, 0].tolist() == [float(chosen[0]) for chosen in rows]
+    assert drawn.resamples["sum"][:, 0].tolist() == [float(sum_of(chosen[:, None])[0]) for chosen in rows]
+
+
+def sum_of(rows: np.ndarray) -> np.ndarray:
+    """Told apart by the order of the rows, too."""
+    return rows.T @ np.arange(1.0, len(rows) + 1.0)
+
+
+SERIES = {
+    "noise": lambda x: x,
+    "a walk": lambda x: np.cumsum(x, axis=0),
+    "squares": np.square,
+    "waves": lambda x: np.sin(np.arange(len(x))[:, None] / 3.0) + 0.1 * x,
+    "tiny": lambda x: 1e-9 * x,
+    "mostly still": lambda x: np.where(x > 1.0, x, 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", SERIES)
+@given(seed=st.integers(0, 10**6), n_bars=st.integers(20, 2_000))
+def test_the_length_of_blocks_is_that_of_arch(kind: str, seed: int, n_bars: int) -> None:
+    values = SERIES[kind](np.random.default_rng(seed).normal(size=(n_bars, 2)))
+    lengths = [optimal_block_length(table)["stationary"].max() for table in (values, values**2)]
+    assert block_length(values) == pytest.approx(np.clip(max(lengths), 1.0, n_bars / 3.0), rel=1e-9)
+
+
+def test_a_series_that_stops_has_a_block_of_one_bar_and_no_warning() -> None:
+    assert block_length(np.array([[1.0], [-1.0], *[[0.0]] * 40])) >= 1.0
+
+
 def test_mistakes_are_named() -> None:
     bars = random_bars(100)
     late = random_bars(100, late=10)
-    for given, options, message in (
+    for on, options, message in (
         (bars, {"n_scenarios": 0}, "at least one scenario"),
         (bars, {"n_scenarios": 1, "block_bars": 0.5}, "at least one bar, not 0.5"),
         (bars, {"n_scenarios": 1, "block_bars": float("nan")}, "at least one bar, not nan"),
@@ -90,4 +134,4 @@ def test_mistakes_are_named() -> None:
         (late, {"n_scenarios": 1}, "no bar on the first row"),
     ):
         with pytest.raises(ConfigError, match=message):
-            bootstrap_bars(given, **options)
+            bootstrap_bars(on, **options)
