@@ -32,7 +32,7 @@ from hybrid_bt.report.notebook import INLINE, cell_of
 from hybrid_bt.report.quantstats_page import Beside
 from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
-from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
+from hybrid_bt.report.tearsheet import FILLS, TEARSHEET, Tearsheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 PICTURES: dict[str, Draw] = {
     "equity_drawdown.png": curves.equity_drawdown,
     "pnl_per_ticker.png": panels.pnl_per_ticker,
-    "trades.png": fills.trades,
+    FILLS: fills.trades,
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
@@ -51,7 +51,6 @@ PICTURES: dict[str, Draw] = {
     "attribution.png": curves.profit_split,
     "risk.png": curves.risk_manager,
 }
-FILLS = "trades.png"  # the dearest of them
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
 OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
@@ -110,11 +109,14 @@ def _drawn(record: RunRecord, fresh: Path, claim: str, symbols: Sequence[str], b
     """Pictures and pages, those of quantstats and of fills by another process."""
     names = picture_names(record)
     with nullcontext(beside) if beside else Beside() as other:
-        sheet = Tearsheet(record, fresh, claim, other, FILLS, symbols)
-        made = {name: write_picture(record, name, fresh, symbols) for name in names if sheet.why or name != FILLS}
-        made |= {EXPLORER: write_explorer(record, fresh), TEARSHEET: sheet.finish()}
-        if sheet.why:  # the other process did not come to the end
-            made[FILLS] = write_picture(record, FILLS, fresh, symbols)
+        sheet = Tearsheet(record, fresh, claim, other, symbols)
+        for name in names:
+            if name != FILLS:
+                write_picture(record, name, fresh, symbols)
+        write_explorer(record, fresh)
+        sheet.finish()
+        if sheet.why:
+            write_picture(record, FILLS, fresh, symbols)
     return [fresh / name for name in (*names, EXPLORER, TEARSHEET)]
 
 

@@ -137,11 +137,10 @@ class Beside(contextlib.AbstractContextManager["Beside"]):
     def ask(self, job: PageJob) -> None:
         """Set it to work. The name of a file fits into the pipe at once, whatever the other side is at."""
         Path(job.path).write_text(json.dumps(job._asdict()))
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is gone; `outcome` says why
-            self._process.stdin.write(os.fsencode(job.path))
-            self._process.stdin.close()
-        self._process.stdin = None
+        pipe, self._process.stdin = self._process.stdin, None
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError), pipe:  # it is gone; `outcome` says why
+            pipe.write(os.fsencode(job.path))
 
     def outcome(self) -> tuple[str, Metrics]:
         """Why there is no page (empty if there is one), and quantstats' metrics."""

@@ -31,7 +31,7 @@ from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
-TEARSHEET = "tearsheet.html"
+TEARSHEET, FILLS = "tearsheet.html", "trades.png"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
 METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
 SHORT = 12  #: digits of a checksum
@@ -49,28 +49,22 @@ class Tearsheet:
     claim : str
         The sentence on top (`hybrid_bt.evidence.ratios.claim`).
     beside : quantstats_page.Beside
-        Where it is made.
-    picture : str
-        That of fills, if it is to be drawn there too; `symbols` are those that it shows.
+        Where it is made, and the picture of fills with it.
+    symbols : sequence of str
+        Those that this picture shows.
     """
 
     def __init__(
-        self,
-        record: RunRecord,
-        folder: Path,
-        claim: str,
-        beside: quantstats.Beside,
-        picture: str = "",
-        symbols: Sequence[str] = (),
+        self, record: RunRecord, folder: Path, claim: str, beside: quantstats.Beside, symbols: Sequence[str] = ()
     ) -> None:
         self.path = folder / TEARSHEET
         self._record, self._claim, self._beside = record, claim, beside
         other = record.benchmark if record.benchmark != "hybrid" else "benchmark"
         self._held = {"hybrid": record.accounts["hybrid"].equity, other: record.accounts[record.benchmark].equity}
-        job = self._job = quantstats.job_of(record, self._held, self.path, _title(record))
-        self.why = quantstats.why_not(job.returns)  #: there is nothing from the other process, or will not be
+        self._job = quantstats.job_of(record, self._held, self.path, _title(record))
+        self.why = quantstats.why_not(self._job.returns)  #: nothing comes of the other process
         if not self.why:
-            beside.ask(_with_picture(job, record, folder / picture, symbols) if picture else job)
+            beside.ask(_with_picture(self._job, record, folder / FILLS, symbols))
 
     def finish(self) -> Path:
         """Wait for the page, or write our own; warns of a failure, and of a difference that nobody can explain."""
