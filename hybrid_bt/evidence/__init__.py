@@ -1,11 +1,7 @@
 """Intervals by the bootstrap, of accounts over time and of scores over seeds; and bootstrapped bars.
 
-Accounts: the stationary block bootstrap. Returns are dependent (volatility comes in clusters, books change slowly), so
-blocks of bars are drawn, of random geometric length (Politis and Romano 1994, J. of the American Statistical
-Association 89). The mean length is that of Politis and White (2004), corrected by Patton, Politis and White (2009),
-Econometric Reviews 28, for the returns and for their squares, whichever is longer. What is drawn is what the library
-arch draws from the same seed; importing it took longer than the drawing. All accounts are drawn on the same bars, so
-the interval of a difference is that of paired results.
+Accounts: the stationary block bootstrap (`blocks`). All accounts are drawn on the same bars, so the interval of a
+difference is that of paired results.
 
 Seeds: the interquartile mean and its stratified bootstrap interval. The mean of the middle half is steadier than the
 mean of all and less wasteful than the median. Runs are drawn anew within each column (a window, a market), never
@@ -26,18 +22,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.blocks import RowArray, block_length, next_rows, stationary_rows
 from hybrid_bt.files.texts import real_minus
 
 LEVEL = 0.95
 N_RESAMPLES, SEED_RESAMPLES = 1000, 2000
 TRIMMED = 0.25  #: of the scores over seeds, from either end
-RowArray = NDArray[np.int64]
 UNKNOWN = "unknown"  #: what a sentence says where a table leaves a cell empty
 FEWEST_BARS = 20  #: below this no block length can be estimated
 
@@ -130,7 +125,7 @@ def bootstrap(
     found = {name: np.empty((n_resamples, table.shape[1])) for name in measures}
     for row in range(n_resamples):
         starts = rng.integers(n, size=n)
-        drawn = table[_blocks(starts, rng.random(n) <= 1.0 / max(round(length), 1))]
+        drawn = table[next_rows(starts, rng.random(n) <= 1.0 / max(round(length), 1))]
         for name, measure in measures.items():
             found[name][row] = measure(drawn)
     return Draws(tuple(returns), {name: measure(table) for name, measure in measures.items()}, found, length)
@@ -159,39 +154,6 @@ def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interva
     cut = int(TRIMMED * drawn.shape[1])
     means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
     return percentile_interval(interquartile_mean(table), means)
-
-
-def block_length(returns: FloatArray) -> float:
-    """Mean block length, bars: the longest over the columns of (T, K) and over their squares."""
-    moving = returns[:, returns.std(axis=0) > 0.0]
-    if not moving.size:
-        return 1.0
-    lengths = [_optimal_length(column) for table in (moving, moving**2) for column in table.T]
-    return float(np.clip(np.nanmax([1.0, *lengths]), 1.0, len(returns) / 3.0))
-
-
-@np.errstate(divide="ignore", invalid="ignore")  # a series that stops, or whose sum of autocovariances is 0, has none
-def _optimal_length(values: FloatArray) -> float:
-    """Politis and White (2004), section 3.2 and appendix A, with the constant of Patton, Politis and White (2009).
-
-        b = (2 g^2 / d)^(1/3) n^(1/3)    g = sum lambda(k/m) |k| R(k)    d = 2 (sum lambda(k/m) R(k))^2
-
-    R(k) is the autocovariance, lambda 1 up to a half and falling to 0 at 1; m is twice the lag behind which `few`
-    autocorrelations in a row are within chance.
-    """
-    n, off = len(values), np.ascontiguousarray(values) - values.mean()
-    few = max(5, int(math.log10(n)))
-    most = math.ceil(math.sqrt(n)) + few
-    lags = np.arange(most + 1)
-    products = np.array([off[k:] @ off[: n - k] for k in lags])
-    sizes = np.array([math.sqrt((off[k + 1 :] @ off[k + 1 :]) * (off[: -k - 1] @ off[: -k - 1])) for k in lags])
-    within = np.abs(products) / sizes < 2.0 * math.sqrt(math.log10(n) / n)
-    runs = np.flatnonzero(np.lib.stride_tricks.sliding_window_view(within[:-1], few).all(axis=1))
-    m = min(2 * max(int(runs[0]), 1), most) if len(runs) else most
-    weighted = np.minimum(1.0, 2.0 * (1.0 - lags[1 : m + 1] / m)) * products[1 : m + 1] / n
-    g, whole = 2.0 * (weighted * lags[1 : m + 1]).sum(), products[0] / n + 2.0 * weighted.sum()
-    length: float = (g**2 / whole**2) ** (1 / 3) * n ** (1 / 3)
-    return min(length, math.ceil(min(3.0 * math.sqrt(n), n / 3.0)))
 
 
 def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: float | None = None) -> list[Bars]:
@@ -235,20 +197,6 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(n_scenarios))
     drawn = (stationary_rows(rng, len(returns), length) for rng in rngs)
     return [_scenario(bars, returns, shapes, rows, number) for number, rows in enumerate(drawn)]
-
-
-def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) -> RowArray:
-    """(n_rows,) rows drawn in blocks of mean length `block_bars`, around the end."""
-    begins = rng.random(n_rows) < 1.0 / block_bars
-    return _blocks(rng.integers(n_rows, size=n_rows), begins)
-
-
-def _blocks(starts: RowArray, begins: NDArray[np.bool_]) -> RowArray:
-    """Row by row one on, around the end, from the start of the block that began last; the first row begins one."""
-    here = np.arange(len(starts))
-    at = np.maximum.accumulate(np.where(begins, here, 0))
-    rows: RowArray = (starts[at] + here - at) % len(starts)
-    return rows
 
 
 def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: RowArray, number: int) -> Bars:

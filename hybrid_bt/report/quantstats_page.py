@@ -45,7 +45,8 @@ LONGEST_SECONDS = 600.0  # a hundred times what it takes
 # its environment; Agg would draw every figure a second time
 FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report.quantstats_page as q; q.main()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "import hybrid_bt.report as r; r.quantstats_page.main(r.write_picture)"
 )
 #: where our first page goes
 PLACE = "<!-- hybrid_bt: first page -->"
@@ -156,7 +157,7 @@ class Beside(contextlib.AbstractContextManager["Beside"]):
         return "", found
 
 
-def main() -> None:
+def main(draw: Callable[[RunRecord, str, Path, Sequence[str]], object]) -> None:
     """The other process: import, read where a job lies, do it, print the metrics."""
     end_with_parent(int(sys.argv[2]))
     gc.disable()  # next to no cycles, and a process of its own
@@ -169,12 +170,10 @@ def main() -> None:
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
         import quantstats.reports  # noqa: F401
 
-        from hybrid_bt.report import write_picture
-
         job = PageJob(**json.loads(Path(os.fsdecode(sys.stdin.buffer.read())).read_bytes()))
         if job.picture:
             path = Path(job.picture)
-            write_picture(pickle.loads(path.read_bytes()), path.name, path.parent, job.symbols)
+            draw(pickle.loads(path.read_bytes()), path.name, path.parent, job.symbols)
         found = _render(job)
     print(json.dumps(found))
 

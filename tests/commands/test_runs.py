@@ -16,7 +16,8 @@ from price_files import read, write_prices
 
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.commands.runs import main as runs
-from hybrid_bt.evidence import N_RESAMPLES, block_length
+from hybrid_bt.evidence import N_RESAMPLES
+from hybrid_bt.evidence.blocks import block_length
 
 CHANGED = {"--spread-bps": ("config.costs.spread_bps", 40.0), "--lot": ("config.account.lot", 10.0)}
 

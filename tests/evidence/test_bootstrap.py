@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import block_length, bootstrap, bootstrap_bars, stationary_rows
+from hybrid_bt.evidence import bootstrap, bootstrap_bars
+from hybrid_bt.evidence.blocks import block_length, stationary_rows
 
 
 def holed() -> Bars:

@@ -12,7 +12,8 @@ import numpy as np
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import Interval, figure, percentile_interval, stationary_rows
+from hybrid_bt.evidence import Interval, figure, percentile_interval
+from hybrid_bt.evidence.blocks import stationary_rows
 from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.markets import ACCOUNTS, BARS_PER_YEAR, LEAST_BARS, SETTINGS, MarketJob
 from hybrid_bt.evidence.study.schedule import Runner
