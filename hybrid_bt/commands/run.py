@@ -8,6 +8,7 @@ import json
 import warnings
 import webbrowser
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +73,15 @@ def main(**flags: Flag) -> None:
     if not flags["no_ledger"]:
         check_ledger(ledger)
     from hybrid_bt.report import write_report
+    from hybrid_bt.report.quantstats_page import Beside
 
     atexit.register(gc.freeze)  # what is there when the process ends is left to the operating system: a second less
-    with collector_paused():
+    with Beside() if plots else nullcontext() as beside, collector_paused():
         made = _run(flags)
         trial = _trial(made, out)
         said, before = _claim(made, trial, ledger) if plots else "", _written(out)
-        paths = write_report(made, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
+        symbols = flags["plot_symbols"]
+        paths = write_report(made, out, plots=plots, claim=said, plot_symbols=symbols, beside=beside)
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:

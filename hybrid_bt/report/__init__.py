@@ -29,9 +29,10 @@ from hybrid_bt.files.texts import coarse, end_days, plain, shown
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.notebook import INLINE, cell_of
+from hybrid_bt.report.quantstats_page import Beside
 from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
-from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
+from hybrid_bt.report.tearsheet import FILLS, TEARSHEET, Tearsheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 PICTURES: dict[str, Draw] = {
     "equity_drawdown.png": curves.equity_drawdown,
     "pnl_per_ticker.png": panels.pnl_per_ticker,
-    "trades.png": fills.trades,
+    FILLS: fills.trades,
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
@@ -55,7 +56,13 @@ OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
 def write_report(
-    record: RunRecord, out: Path, *, plots: bool = True, claim: str = "", plot_symbols: Sequence[str] = ()
+    record: RunRecord,
+    out: Path,
+    *,
+    plots: bool = True,
+    claim: str = "",
+    plot_symbols: Sequence[str] = (),
+    beside: Beside | None = None,
 ) -> list[Path]:
     """Write every file of the contract.
 
@@ -72,6 +79,8 @@ def write_report(
         The sentence on top of the tearsheet (`hybrid_bt.evidence.ratios.claim`).
     plot_symbols : sequence of str
         Whose fills `trades.png` shows; by default the most traded ones'.
+    beside : Beside
+        A process that has begun already, for the part of the pages and pictures that is made there.
 
     Returns
     -------
@@ -89,14 +98,26 @@ def write_report(
         If `out` cannot be written to. Whatever the failure, `out` is left as it was.
     """
     with whole_folder(out, OUR_FILES) as fresh:
-        with Tearsheet(record, fresh, claim) if plots else nullcontext() as tearsheet:  # quantstats works beside
-            shown = picture_names(record) if plots else []
-            made = [write_picture(record, name, fresh, plot_symbols) for name in shown]
-            made += [write_table(record, name, fresh) for name in TABLES]
-            made += [write_explorer(record, fresh), tearsheet.finish()] if tearsheet else []
+        drawn = _drawn(record, fresh, claim, plot_symbols, beside) if plots else []
+        made = [*drawn, *(write_table(record, name, fresh) for name in TABLES)]
         text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (fresh / "run.json").write_bytes((text + "\n").encode(errors="backslashreplace"))
         return [out / name for name in (*(path.name for path in made), "run.json")]
+
+
+def _drawn(record: RunRecord, fresh: Path, claim: str, symbols: Sequence[str], beside: Beside | None) -> list[Path]:
+    """Pictures and pages, those of quantstats and of fills by another process."""
+    names = picture_names(record)
+    with nullcontext(beside) if beside else Beside() as other:
+        sheet = Tearsheet(record, fresh, claim, other, symbols)
+        for name in names:
+            if name != FILLS:
+                write_picture(record, name, fresh, symbols)
+        write_explorer(record, fresh)
+        sheet.finish()
+        if sheet.why:
+            write_picture(record, FILLS, fresh, symbols)
+    return [fresh / name for name in (*names, EXPLORER, TEARSHEET)]
 
 
 def picture_names(record: RunRecord) -> list[str]:
@@ -111,7 +132,7 @@ def draw_picture(record: RunRecord, name: str, symbols: Sequence[str] = ()) -> F
 
     with house_style():
         dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
-        draw = partial(fills.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
+        draw = partial(fills.trades, symbols=symbols) if name == FILLS and symbols else PICTURES[name]
         return draw(record, dates)
 
 

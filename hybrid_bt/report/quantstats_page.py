@@ -2,10 +2,11 @@
 
 quantstats drives pyplot, seaborn's global style and the environment, and takes seconds to import. In a process beside
 the pictures it leaves the caller's matplotlib untouched, and two runs give the same bytes, because that process has a
-fixed hash seed and clock and matplotlib's own defaults.
+fixed hash seed and clock and matplotlib's own defaults. It may begin before there is anything to report on, and imports
+while the backtest runs; one of the pictures is drawn there, so that the two processes end together.
 
-`python -c CHILD` reads a `PageJob` from standard input, writes the page, and prints quantstats' own headline metrics.
-quantstats, pandas and matplotlib are imported there and nowhere else in the tearsheet.
+`python -c CHILD` reads the name of a file that holds a `PageJob`, puts the page in its place, and prints quantstats'
+own headline metrics. quantstats and pandas are imported there and nowhere else in the tearsheet.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import gc
 import json
 import logging
 import os
+import pickle
 import re
 import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,7 +45,8 @@ LONGEST_SECONDS = 600.0  # a hundred times what it takes
 # its environment; Agg would draw every figure a second time
 FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report.quantstats_page as q; q.main()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "import hybrid_bt.report as r; r.quantstats_page.main(r.write_picture)"
 )
 #: where our first page goes
 PLACE = "<!-- hybrid_bt: first page -->"
@@ -70,6 +72,8 @@ class PageJob(NamedTuple):
     days: list[str]
     returns: dict[str, list[float]]  #: the account and the one it is compared with: (D,) simple returns
     periods_per_year: int  #: quantstats' m
+    picture: str = ""  #: file that holds a pickled record, and then its picture of fills
+    symbols: Sequence[str] = ()  #: of that picture
 
 
 def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> PageJob:
@@ -85,23 +89,13 @@ def job_on(stamps: StampArray, held: Mapping[str, FloatArray], path: Path, title
     years = metrics.elapsed_years(days)
     returns = {name: moves.tolist() for name, (_, moves) in daily.items()}
     periods = max(round((len(days) - 1) / years), 2) if years > 0.0 else 252
-    return PageJob(str(path), title, subtitle, stamp_texts(days), returns, periods)
+    return PageJob(str(path.absolute()), title, subtitle, stamp_texts(days), returns, periods)
 
 
 def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:
-    """Simple returns from day to day, as marked at each day's last bar.
+    """Days (D,), and the simple return on each (D,) as marked at its last bar, of equity (T,).
 
-    Parameters
-    ----------
-    equity : ndarray of shape (T,)
-        Row 0 is the start value.
-    stamps : ndarray of datetime64, shape (T,)
-
-    Returns
-    -------
-    days : ndarray of datetime64[D], shape (D,)
-    returns : ndarray of shape (D,)
-        The first day counts from the start value where it has more bars than that one.
+    Row 0 is the start value, and the first day counts from it where it has more bars than that one.
     """
     days = stamps.astype("datetime64[D]")
     last = np.flatnonzero(np.append(days[1:] != days[:-1], True))
@@ -124,42 +118,62 @@ def why_not(returns: Mapping[str, list[float]]) -> str:
     return ""
 
 
-def start(job: PageJob) -> subprocess.Popen[bytes]:
-    """Set it to work."""
-    with tempfile.TemporaryFile() as file:  # a pipe would break, and hide why, if the other side failed to start
-        file.write(json.dumps(job._asdict()).encode())
-        file.seek(0)
-        return subprocess.Popen(
+class Beside(contextlib.AbstractContextManager["Beside"]):
+    """The other process as seen from here; it ends with the block."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(os.getpid())],
-            stdin=file,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **FIXED},
         )
 
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
 
-def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
-    """Why there is no page (empty if there is one), and quantstats' metrics."""
-    try:
-        printed, said = process.communicate(timeout=LONGEST_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return f"quantstats took more than {LONGEST_SECONDS:g} s", {}
-    if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"status {process.returncode}"]
-        return f"quantstats failed: {lines[-1]}", {}
-    found: Metrics = json.loads(printed)
-    return "", found
+    def ask(self, job: PageJob) -> None:
+        """Set it to work. The name of a file fits into the pipe at once, whatever the other side is at."""
+        Path(job.path).write_text(json.dumps(job._asdict()))
+        pipe, self._process.stdin = self._process.stdin, None
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError), pipe:  # it is gone; `outcome` says why
+            pipe.write(os.fsencode(job.path))
+
+    def outcome(self) -> tuple[str, Metrics]:
+        """Why there is no page (empty if there is one), and quantstats' metrics."""
+        try:
+            printed, said = self._process.communicate(timeout=LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return f"quantstats took more than {LONGEST_SECONDS:g} s", {}
+        if self._process.returncode:
+            lines = said.decode(errors="replace").strip().splitlines() or [f"status {self._process.returncode}"]
+            return f"quantstats failed: {lines[-1]}", {}
+        found: Metrics = json.loads(printed)
+        return "", found
 
 
-def main() -> None:
-    """The other process: read a job from standard input, write its page, print the metrics."""
+def main(draw: Callable[[RunRecord, str, Path, Sequence[str]], object]) -> None:
+    """The other process: import, read where a job lies, do it, print the metrics."""
     end_with_parent(int(sys.argv[2]))
-    job = PageJob(**json.load(sys.stdin))
     gc.disable()  # next to no cycles, and a process of its own
     atexit.register(gc.freeze)
     with contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
+        import matplotlib
+
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a hundred lines about Arial
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        import quantstats.reports  # noqa: F401
+
+        job = PageJob(**json.loads(Path(os.fsdecode(sys.stdin.buffer.read())).read_bytes()))
+        if job.picture:
+            path = Path(job.picture)
+            draw(pickle.loads(path.read_bytes()), path.name, path.parent, job.symbols)
         found = _render(job)
     print(json.dumps(found))
 
@@ -167,10 +181,6 @@ def main() -> None:
 def _render(job: PageJob) -> Metrics:
     import matplotlib
     import pandas as pd
-
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a hundred lines about Arial
-    warnings.simplefilter("ignore")
-    matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
     import quantstats.reports
     from quantstats._plotting import core
 

@@ -11,10 +11,10 @@ difference between them that is not rounding is a defect of one of the two.
 from __future__ import annotations
 
 import math
-import subprocess
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -31,15 +31,15 @@ from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
-TEARSHEET = "tearsheet.html"
+TEARSHEET, FILLS = "tearsheet.html", "trades.png"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
 METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
 SHORT = 12  #: digits of a checksum
 CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 
 
-class Tearsheet(AbstractContextManager["Tearsheet"]):
-    """A tearsheet in the making, in a process of its own; a context manager, so that no process outlives a failure.
+class Tearsheet:
+    """A tearsheet in the making, quantstats' part of it in another process.
 
     Parameters
     ----------
@@ -48,35 +48,36 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
         Existing; `tearsheet.html` is written there.
     claim : str
         The sentence on top (`hybrid_bt.evidence.ratios.claim`).
+    beside : quantstats_page.Beside
+        Where it is made, and the picture of fills with it.
+    symbols : sequence of str
+        Those that this picture shows.
     """
 
-    def __init__(self, record: RunRecord, folder: Path, claim: str = "") -> None:
+    def __init__(
+        self, record: RunRecord, folder: Path, claim: str, beside: quantstats.Beside, symbols: Sequence[str] = ()
+    ) -> None:
         self.path = folder / TEARSHEET
-        self._record, self._claim = record, claim
+        self._record, self._claim, self._beside = record, claim, beside
         other = record.benchmark if record.benchmark != "hybrid" else "benchmark"
         self._held = {"hybrid": record.accounts["hybrid"].equity, other: record.accounts[record.benchmark].equity}
         self._job = quantstats.job_of(record, self._held, self.path, _title(record))
-        self._why = quantstats.why_not(self._job.returns)
-        self._process: subprocess.Popen[bytes] | None = None if self._why else quantstats.start(self._job)
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.communicate()
+        self.why = quantstats.why_not(self._job.returns)  #: nothing comes of the other process
+        if not self.why:
+            beside.ask(_with_picture(self._job, record, folder / FILLS, symbols))
 
     def finish(self) -> Path:
         """Wait for the page, or write our own; warns of a failure, and of a difference that nobody can explain."""
-        if self._process is not None:
-            self._why, theirs = quantstats.outcome(self._process)
-            if self._why:
+        if not self.why:
+            self.why, theirs = self._beside.outcome()
+            if self.why:
                 alone = "the page is ours alone, without quantstats' report"
-                warnings.warn(f"tearsheet: {self._why}; {alone}", stacklevel=2)
+                warnings.warn(f"tearsheet: {self.why}; {alone}", stacklevel=2)
             else:
                 self._put_first(theirs)
-        if self._why:
+        if self.why:
             drawn = self.path.with_name("equity_drawdown.png")
-            self.path.write_bytes(_alone(self._record, self._claim, self._why, drawn).encode())
+            self.path.write_bytes(_alone(self._record, self._claim, self.why, drawn).encode())
         return self.path
 
     def _put_first(self, theirs: quantstats.Metrics) -> None:
@@ -94,6 +95,14 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
         page = self.path.read_text(encoding="utf-8")
         first = first_page(self._record, self._claim, table)
         self.path.write_bytes(page.replace(quantstats.PLACE, first, 1).encode())
+
+
+def _with_picture(job: quantstats.PageJob, record: RunRecord, path: Path, symbols: Sequence[str]) -> quantstats.PageJob:
+    """The job, and the picture of fills at `path` with it; opinions and pairs, which it does not show, stay here."""
+    none, whole = slice(0), {"hybrid": record.accounts["hybrid"]}
+    shown = replace(record, accounts=whole, decisions=record.decisions.rows(none), pairs=record.pairs.rows(none))
+    path.write_bytes(pickle.dumps(shown))
+    return job._replace(picture=str(path.absolute()), symbols=symbols)
 
 
 def first_page(record: RunRecord, claim: str, checked: str = "") -> str:

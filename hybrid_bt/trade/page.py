@@ -80,7 +80,11 @@ def write_tearsheet(standing: Standing, name: str, folder: Path) -> Path:
         job = quantstats.job_on(
             stamps, held, part, name, f"{said(standing.rows[0].stamp)} on, net, as the broker has it"
         )
-        why = quantstats.why_not(job.returns) or quantstats.outcome(quantstats.start(job))[0]
+        why = quantstats.why_not(job.returns)
+        if not why:
+            with quantstats.Beside() as beside:
+                beside.ask(job)
+                why, _ = beside.outcome()
         if why:
             raise ConfigError(f"tearsheet: {why}")
     return path

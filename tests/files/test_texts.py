@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.errors import ConfigError, HybridError, NewsError, os_errors
-from hybrid_bt.files.texts import TEXT, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
+from hybrid_bt.files.texts import TEXT, cells, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,15 @@ def test_one_writer_writes_every_csv_file():
     assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
     with pytest.raises(ValueError, match="shorter"):
         csv_of_columns([square, range(3)])
+
+
+@given(st.lists(st.floats() | st.integers(-25, 25).map(lambda k: 10.0**k) | st.integers(-(2**60), 2**60).map(float)))
+def test_a_float_is_written_as_python_writes_it(numbers: list[float]) -> None:
+    """Whatever writes it: files of many years are compared byte by byte."""
+    wanted = ["" if number != number else repr(number) for number in numbers]
+    assert cells(np.array(numbers)) == wanted
+    whole = [int(number) for number in numbers if abs(number) < 2**62]
+    assert cells(np.array(whole, np.int64)) == list(map(repr, whole))
 
 
 @given(st.text(), st.sampled_from(["", "=", "+", "-", "@", "\t=", "\r=", "=HYPERLINK(", "-2+3+cmd|", "+1-"]))

@@ -139,19 +139,40 @@ def without_quantstats(folder: Path, how: str) -> str:
 def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
     report.write_picture(record, "equity_drawdown.png", tmp_path)
-    with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet, pytest.warns(UserWarning) as told:
-        page = sheet.finish().read_text(encoding="utf-8")
+    with quantstats_page.Beside() as beside, pytest.warns(UserWarning) as told:
+        page = tearsheet.Tearsheet(record, tmp_path, "claim: none", beside).finish().read_text(encoding="utf-8")
     assert len(told) == 1 and said in str(told[0].message) and "\n" not in str(told[0].message)
     assert "claim: none" in page and "PARTLY IN SAMPLE" in page and "data:image/png;base64," in page
     assert said in page.replace("&#x27;", "'")
     assert not re.search(r"https?:", page)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_picture_that_the_other_process_draws_is_the_one_drawn_here(record, full, tmp_path, monkeypatch, broken):
+    """And where that process fails, it is drawn here."""
+    here, out = report.write_picture(record, report.FILLS, tmp_path), full
+    if broken:
+        monkeypatch.syspath_prepend(without_quantstats(tmp_path, "raise ValueError('broken')"))
+        out = tmp_path / "again"
+        with pytest.warns(UserWarning, match="broken"):
+            write_report(record, out, claim="claim of a test")
+    assert (out / report.FILLS).read_bytes() == here.read_bytes()
+    assert {path.name for path in out.iterdir()} == {path.name for path in full.iterdir()}
+
+
+def test_a_process_that_began_early_is_asked_and_one_that_is_not_asked_ends(record, full, tmp_path):
+    with quantstats_page.Beside() as beside:
+        write_report(record, tmp_path / "again", claim="claim of a test", beside=beside)
+    assert contents(tmp_path / "again") == contents(full)
+    with quantstats_page.Beside():
+        pass
+
+
 def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, "import time; time.sleep(60)"))
     monkeypatch.setattr(quantstats_page, "LONGEST_SECONDS", 1.0)
-    with tearsheet.Tearsheet(record, tmp_path) as sheet, pytest.warns(UserWarning, match="more than 1 s"):
-        page = sheet.finish()
+    with quantstats_page.Beside() as beside, pytest.warns(UserWarning, match="more than 1 s"):
+        page = tearsheet.Tearsheet(record, tmp_path, "", beside).finish()
     assert "more than 1 s" in page.read_text(encoding="utf-8")
 
 
