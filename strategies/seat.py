@@ -17,7 +17,7 @@ from hybrid_bt.brain.legs.base import View, Wish, each_asset
 from hybrid_bt.brain.observing import Observer
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import learned_until
-from hybrid_bt.envs import declared
+from hybrid_bt.envs import declared, named
 from hybrid_bt.envs.specs import Spec, checked_task
 from hybrid_bt.equations.env_step import CLOSE, FLOAT_ROWS, NO_LIMITS, SIZE, Task, World, take_action
 from hybrid_bt.equations.guard_limits import GuardFacts
@@ -38,7 +38,8 @@ class Agent(NamedTuple):
     """
 
     agent: Any  #: with `predict` as Stable-Baselines3 has it, or a function of the observation
-    env: str = ""  #: `Portfolio`, or `Asset` with one symbol; by default a frozen policy's own, else `Portfolio`
+    #: `Portfolio`, or `Asset` with one symbol, or gymnasium's name; by default a frozen policy's own, else `Portfolio`
+    env: str = ""
     vecnormalize: Any = None  #: Stable-Baselines3's, that it learned under
     #: fields of `Task`, and `observation`, by name; limits, costs and orders are the hybrid's
     terms: Mapping[str, Any] = {}
@@ -51,7 +52,11 @@ class Agent(NamedTuple):
     @property
     def learned_in(self) -> str:
         """The environment."""
-        return self.env or KINDS.get(getattr(getattr(self.agent, "manifest", None), "kind", ""), "Portfolio")
+        return (
+            named(self.env)
+            if self.env
+            else KINDS.get(getattr(getattr(self.agent, "manifest", None), "kind", ""), "Portfolio")
+        )
 
     @property
     def learned_until(self) -> date | None:

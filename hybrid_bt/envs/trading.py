@@ -18,7 +18,6 @@ from hybrid_bt.envs.episodes import Track, checked_tracks, draw_episode, seeded
 from hybrid_bt.envs.lanes import Lanes, TrackRows
 from hybrid_bt.envs.specs import Spec, as_action, checked_task, refuse
 from hybrid_bt.equations.book import Account, Capital
-from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import BARRED, GOES_ON, RUINED, TRUNCATED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
@@ -93,7 +92,7 @@ class TradingEnv(gym.Env[Singles, Singles]):
     cash : float
         Start value; whole lots make it matter.
     compiled : bool, optional
-        Step under numba (same bits); by default where it is installed.
+        Step under numba (same bits); by default where it is installed, see `Lanes`.
 
     Raises
     ------
@@ -116,12 +115,12 @@ class TradingEnv(gym.Env[Singles, Singles]):
     ) -> None:
         if render_mode not in (None, *MODES):
             raise ConfigError(f"environment: render_mode is {render_mode!r}; give 'rgb_array', or leave it out")
-        if episode_bars is not None and episode_bars < 1:
-            raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
+        if episode_bars is not None and not (type(episode_bars) is int and episode_bars >= 1):
+            raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars!r}")
         self.kind, self.tracks, self.episode_bars = kind, checked_tracks(tracks, kind.mixes), episode_bars
         self._cash, self.task = checked_task(cash, task)
         self.render_mode, self._film = render_mode, list[Shot]()
-        self.compiled = have_numba() if compiled is None else compiled and have_numba()
+        self.compiled = compiled
         n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
         n_seen = self.tracks[0].features.shape[1] + kind.sees * n
         self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)

@@ -131,7 +131,7 @@ def refusals(algo: str, settings: Mapping[str, Any]) -> Iterator[None]:
         yield
     except HybridError:
         raise
-    except (ValueError, TypeError, AssertionError) as error:
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:  # the last is torch's
         told = (str(error) or type(error).__name__).partition("\n")[0]
         raise ConfigError(f"[algo]: {algo} with {dict(settings)}: {told}; change them") from error
 
