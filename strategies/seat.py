@@ -135,8 +135,12 @@ class Seat:
     def __init__(self, owner: str, given: Agent, symbols: Sequence[str], spec: Spec, task: Task) -> None:
         env, n, self._spec = given.learned_in, len(symbols), spec
         if spec.mixes or not (spec.per_asset or n == 1):
-            rule = "gives r, which is no position: it is a gate's" if spec.mixes else "takes one feed"
-            raise ConfigError(f"{owner}: an agent of {env} {rule}; here are {n} feeds")
+            rule = (
+                "gives r, which mixes legs and is no position; freeze it (hybrid-bt policy import-sb3 --kind gate) for "
+                "HybridStrategy(gate=...) or hybrid-bt run --gate"
+            )
+            rule = rule if spec.mixes else f"takes one feed; here are {n} feeds"
+            raise ConfigError(f"{owner}: an agent of {env} {rule}")
         self._scaler = given.vecnormalize
         if self._scaler is not None and not hasattr(self._scaler, "normalize_obs"):
             raise ConfigError(f"{owner}: vecnormalize is {self._scaler!r}; give SB3's VecNormalize")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.vector import AutoresetMode
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import names_of
@@ -36,7 +37,7 @@ __all__ = [
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 DECLARED = "observation", "reward"  #: words of `ready_env` that are no field of `Task`
-OF_ENV = "cash", "render_mode"  #: and of `TradingEnv`
+OF_ENV = "cash", "render_mode", "info"  #: and of `TradingEnv`
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
 
 
@@ -104,7 +105,7 @@ def ready_env(
     reward : str, function, Reward, or mapping of these to their weights
         What steps pay, by a name of `equations.rewards.REWARDS` or of one's own, in the place of growth over a
         baseline.
-    episode_bars, cash, compiled, render_mode
+    episode_bars, cash, compiled, render_mode, info
         As `TradingEnv`.
     terms
         Fields of `Task` in the place of the mode's, e.g. `risk_aversion=1.0`, or tables: `costs={"fee_bps": 2.0}`.
@@ -134,10 +135,12 @@ def ready_env(
     return TradingEnv(kind, tracks, task, episode_bars=episode_bars, compiled=compiled, **given)
 
 
-def ready_lanes(num_envs: int, **given: object) -> LaneVectorEnv:
+def ready_lanes(
+    num_envs: int, *, autoreset_mode: str = AutoresetMode.SAME_STEP.value, **given: object
+) -> LaneVectorEnv:
     """Many of `ready_env`, stepped in one call."""
     own: dict[str, Any] = given
-    return LaneVectorEnv(ready_env(**own), num_envs)
+    return LaneVectorEnv(ready_env(**own), num_envs, autoreset_mode)
 
 
 ready_env.metadata = ready_lanes.metadata = TradingEnv.metadata  # type: ignore[attr-defined]  # gymnasium looks there

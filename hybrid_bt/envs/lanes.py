@@ -20,7 +20,7 @@ from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
+from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, WORTH, Task, World
 from hybrid_bt.equations.rewards import are_ours, paying, remembered
 from hybrid_bt.errors import ConfigError
 
@@ -84,8 +84,7 @@ class Lanes:
     cash : float
         Start value of an account.
     compiled : bool, optional
-        Step under numba (same bits); by default where it is installed, and under rewards of one's own from the
-        `LEAST_STEPS`th step on: they are compiled anew in each process.
+        Step under numba (same bits); by default where it is installed, rewards of one's own after `LEAST_STEPS`.
     reuse : bool
         Steps write to two sets of arrays by turns: what a step returns is good until the second step after it.
 
@@ -223,6 +222,11 @@ class Lanes:
         """Of one lane, a copy."""
         parts: list[Any] = [np.array(part[lane]) for part in self._state[:2]]
         return book_of(*parts)
+
+    def stands(self, lane: int = 0) -> tuple[int, float]:
+        """The row of all tracks that a lane is at, and its equity at the open behind it."""
+        scalars = self._state[2][lane]
+        return int(scalars[ROW]), float(scalars[WORTH])
 
     def state(self) -> list[NDArray[Any]]:
         """Where all lanes stand, for `restore`; compiled or not it is the same."""

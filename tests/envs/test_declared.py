@@ -21,7 +21,11 @@ import numpy as np
 import pytest
 import stable_baselines3.common.env_checker as sb3
 from brain_cases import PAIRS, random_bars
-from gymnasium.utils.env_checker import check_env
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import NormalizeObservation, NormalizeReward
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain import observing
@@ -48,6 +52,7 @@ from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.equations.rewards import REWARDS, Depth, Moments
 from hybrid_bt.errors import BarsError, ConfigError, Hint
 from hybrid_bt.evidence.audit import check_feature
+from hybrid_bt.train.vec_envs import LaneVecEnv
 
 ALL = pytest.mark.parametrize("name", SPECS)
 CONFIG = load_config("stable")
@@ -612,6 +617,79 @@ def test_with_features_and_rewards_of_ones_own_it_is_an_environment_by_name_that
     assert gym.make(f"hybrid_bt/{name}-v0", bars=world()).render_mode is None
     with pytest.raises(ConfigError, match="give 'rgb_array'"):
         ready_env(name, world(), render_mode="ansi")
+
+
+@ALL
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_info_tells_the_account_where_it_is_asked_for_and_nothing_where_not(name: str, compiled: bool) -> None:
+    env = ready_env(name, world(), compiled=compiled, episode_bars=30, costs=COSTS, info=True)
+    quiet = ready_env(name, world(), compiled=compiled, episode_bars=30, costs=COSTS)
+    _, info = env.reset(seed=1)
+    assert quiet.reset(seed=1)[1] == {"symbol": info["symbol"]}
+    bars, track = world(), env.tracks[0]
+    columns = [bars.symbols.index(symbol) for symbol in info["symbol"].split(", ")]
+    assert (info["equity"], info["growth"], info["fills"], info["row"]) == (1e6, 1.0, 0, info["row"])
+    sizes, row, turned_over, paid = np.zeros(len(columns)), info["row"], 0.0, 0.0
+    for action in np.random.default_rng(1).uniform(-1.0, 1.0, (30, *(env.action_space.shape or ()))):
+        before, at_open = env.account.commission, env._lane.stands()[1]
+        *stepped, info = env.step(action.astype(np.float32))
+        *same, nothing = quiet.step(action.astype(np.float32))
+        assert nothing == {} and all(map(np.array_equal, stepped, same))
+        row += 1
+        account, closes = env.account, bars.close[row, columns]
+        assert info["row"] == row and info["date"] == str(bars.stamps[row])[:10]
+        assert (info["equity"], info["cash"]) == (account.equity, account.cash)
+        assert info["growth"] == account.equity / 1e6
+        assert np.array_equal(info["weights"], env.sizes * closes / account.equity)
+        value = float(np.abs(env.sizes - sizes) @ bars.open[row, columns])
+        assert info["turnover"] == pytest.approx(value / at_open, rel=1e-12)
+        assert info["commission"] - before == pytest.approx(value * 6e-4, rel=1e-9, abs=1e-9)
+        assert (info["commission"], info["interest"], info["fills"], info["rejected"]) == account[8:] + account[7:5:-1]
+        sizes, turned_over, paid = env.sizes, turned_over + info["turnover"], account.commission
+    assert stepped[-1] and turned_over > 0.1 and paid > 0.0 and len(track.symbols) == len(columns)
+
+
+def test_gymnasium_scales_lanes_that_begin_in_the_next_step() -> None:
+    env = gym.make_vec("hybrid_bt/Portfolio-v0", num_envs=2, autoreset_mode="NextStep", episode_bars=3, compiled=False)
+    scaled = NormalizeReward(NormalizeObservation(env))
+    scaled.reset(seed=0)
+    assert all(np.isfinite(scaled.step(env.action_space.sample())[0]).all() for _ in range(9))
+    with pytest.raises(ResetNeeded):
+        LaneVectorEnv(made("Asset", None), 2, "NextStep").step(np.zeros((2, 1), np.float32))
+    for bad in ({"num_envs": 0}, {"num_envs": 2, "autoreset_mode": "Disabled"}):
+        with pytest.raises(ConfigError, match=r"num_envs is 0|give SameStep or NextStep"):
+            gym.make_vec("hybrid_bt/Asset-v0", compiled=False, **bad)
+
+
+@ALL
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_lanes_tell_and_draw_as_environments_side_by_side_do(name: str, mode: AutoresetMode) -> None:
+    given: dict[str, Any] = {"bars": world(), "compiled": False, "episode_bars": 4, "info": True}
+    given["render_mode"] = "rgb_array"
+    alone = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+    ours = {"autoreset_mode": mode.value}
+    fast, slow = (gym.make_vec(f"hybrid_bt/{name}-v0", num_envs=3, **given, **how) for how in (ours, alone))
+    assert fast.metadata["autoreset_mode"] is mode
+    lane_env = LaneVecEnv(ready_env(name, **given), 3)
+    dummy = DummyVecEnv([lambda: ready_env(name, **given)] * 3)
+    for env in (lane_env, dummy):
+        env.seed(7)
+    assert data_equivalence(fast.reset(seed=7), slow.reset(seed=7))
+    assert np.array_equal(lane_env.reset(), dummy.reset()) and data_equivalence(lane_env.reset_infos, dummy.reset_infos)
+    rng = np.random.default_rng(0)
+    for _ in range(9):
+        action = rng.uniform(-1.0, 1.0, fast.action_space.shape or ()).astype(np.float32)
+        mine, theirs = fast.step(action), slow.step(action)
+        assert data_equivalence((mine[0], *mine[2:]), (theirs[0], *theirs[2:]))
+        assert np.array_equal(mine[1], theirs[1].astype(np.float32))
+        infos, others = lane_env.step(action)[3], dummy.step(action)[3]
+        assert data_equivalence(
+            [dict(sorted(one.items())) for one in infos], [dict(sorted(one.items())) for one in others]
+        )
+        assert all(map(np.array_equal, fast.render() or (), slow.render() or ()))
+        drawn = lane_env.render()
+        assert drawn is not None and np.array_equal(drawn, dummy.render())
+    assert LaneVecEnv(ready_env(name, world(), compiled=False), 2).render_mode is None
 
 
 def test_a_picture_shows_account_and_positions() -> None:
