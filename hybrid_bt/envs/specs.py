@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.brain.observing import OF_ASSET, OF_PORTFOLIO, OF_REGIME, Observation
 from hybrid_bt.equations import env_step as step
-from hybrid_bt.equations.env_step import PLAIN, Task
+from hybrid_bt.equations.env_step import Task
 from hybrid_bt.equations.fusion import RiskParams, RiskUnit
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.rewards import Terms
@@ -105,10 +105,10 @@ def as_action(given: object, shape: tuple[int, ...], ends: tuple[float, float]) 
 
 def checked_task(cash: float, task: Task) -> tuple[float, Task]:
     """Start value and task, in range, the action space as float32 can say it; a limit may be infinite."""
-    plain: tuple[Any, ...] = task[:PLAIN]
-    for name, value in zip(Task._fields, plain, strict=False):
+    for name, usual in Task._field_defaults.items():
+        value: Any = getattr(task, name)
         is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not (is_number and (math.isfinite(value) or name in ENDS)):
+        if isinstance(usual, float) and not (is_number and (math.isfinite(value) or name in ENDS)):
             raise ConfigError(f"environment: {name} is {value!r}; give a finite number")
     if not task.reward_unit > 0.0:
         raise ConfigError(

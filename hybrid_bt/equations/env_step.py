@@ -49,9 +49,6 @@ class Task(NamedTuple):
     rules: OrderRules = OrderRules()
 
 
-PLAIN = sum(not isinstance(value, tuple) for value in Task())  #: of its fields, the first; the others are parts
-
-
 class World(NamedTuple):
     """L lanes, changed in place, and what they read: arrays, or lists in lists.
 

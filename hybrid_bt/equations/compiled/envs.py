@@ -28,10 +28,11 @@ from hybrid_bt.equations.compiled.compiling import (
     jitable,
     takes,
 )
-from hybrid_bt.equations.env_step import PLAIN, Act, Pay, See, Task, World
+from hybrid_bt.equations.env_step import Act, Pay, See, Task, World
 from hybrid_bt.equations.rewards import TRIED, Reward, Terms, are_ours, paying
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
+PLAIN = len(Task._fields) - len(PARTS)
 ENDS = tuple(np.cumsum([PLAIN, *(len(part._fields) for part in PARTS)]).tolist())
 
 
