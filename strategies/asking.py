@@ -60,7 +60,7 @@ class Asked:
                 "Stable-Baselines3, predict(observation, state, episode_start, deterministic)"
             )
         actions = np.asarray(answer).reshape(-1)
-        if len(actions) != n_actions or not np.isfinite(actions).all():
+        if len(actions) != n_actions or actions.dtype.kind not in "fiu" or not np.isfinite(actions).all():
             raise PolicyError(
                 f"{self._owner}: the agent answered {actions!r} to {n_actions} actions; one finite number each"
             )

@@ -17,7 +17,7 @@ from hybrid_bt.brain.legs.base import View, Wish, each_asset
 from hybrid_bt.brain.observing import Observer
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import learned_until
-from hybrid_bt.envs import declared
+from hybrid_bt.envs import declared, named
 from hybrid_bt.envs.specs import Spec, checked_task
 from hybrid_bt.equations.env_step import CLOSE, FLOAT_ROWS, NO_LIMITS, SIZE, Task, World, take_action
 from hybrid_bt.equations.guard_limits import GuardFacts
@@ -38,7 +38,8 @@ class Agent(NamedTuple):
     """
 
     agent: Any  #: with `predict` as Stable-Baselines3 has it, or a function of the observation
-    env: str = ""  #: `Portfolio`, or `Asset` with one symbol; by default a frozen policy's own, else `Portfolio`
+    #: `Portfolio`, or `Asset` with one symbol, or gymnasium's name; by default a frozen policy's own, else `Portfolio`
+    env: str = ""
     vecnormalize: Any = None  #: Stable-Baselines3's, that it learned under
     #: fields of `Task`, and `observation`, by name; limits, costs and orders are the hybrid's
     terms: Mapping[str, Any] = {}
@@ -51,7 +52,11 @@ class Agent(NamedTuple):
     @property
     def learned_in(self) -> str:
         """The environment."""
-        return self.env or KINDS.get(getattr(getattr(self.agent, "manifest", None), "kind", ""), "Portfolio")
+        return (
+            named(self.env)
+            if self.env
+            else KINDS.get(getattr(getattr(self.agent, "manifest", None), "kind", ""), "Portfolio")
+        )
 
     @property
     def learned_until(self) -> date | None:
@@ -130,8 +135,12 @@ class Seat:
     def __init__(self, owner: str, given: Agent, symbols: Sequence[str], spec: Spec, task: Task) -> None:
         env, n, self._spec = given.learned_in, len(symbols), spec
         if spec.mixes or not (spec.per_asset or n == 1):
-            rule = "gives r, which is no position: it is a gate's" if spec.mixes else "takes one feed"
-            raise ConfigError(f"{owner}: an agent of {env} {rule}; here are {n} feeds")
+            rule = (
+                "gives r, which mixes legs and is no position; freeze it (hybrid-bt policy import-sb3 --kind gate) for "
+                "HybridStrategy(gate=...) or hybrid-bt run --gate"
+            )
+            rule = rule if spec.mixes else f"takes one feed; here are {n} feeds"
+            raise ConfigError(f"{owner}: an agent of {env} {rule}")
         self._scaler = given.vecnormalize
         if self._scaler is not None and not hasattr(self._scaler, "normalize_obs"):
             raise ConfigError(f"{owner}: vecnormalize is {self._scaler!r}; give SB3's VecNormalize")

@@ -1,17 +1,17 @@
 """What an agent sees, as its author declares it: features by name, and one's own as pure steps.
 
-The same step, (state, bar) -> (state, value), runs bar by bar in a strategy (`Observer`) and over a whole panel in an
-environment (`observed`), there under numba where that is worth it and numba takes it.
+The same step runs bar by bar in a strategy (`Observer`) and over a whole panel in an environment (`observed`), there
+under numba where that is worth it and numba takes it.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,9 @@ class Feature(NamedTuple):
         return self.name or getattr(self.step, "__name__", repr(self.step))
 
 
+Named: TypeAlias = str | Feature | Callable[[Any, Candle], tuple[Any, float]]
+
+
 class Observation(NamedTuple):
     """What an agent sees, by name: of each asset in turn, of the market, then what it holds of each asset.
 
@@ -69,22 +72,31 @@ class Observation(NamedTuple):
     ['KO relative_21', 'PEP relative_21', 'calm', 'KO weight', 'PEP weight']
     """
 
-    asset: tuple[str | Feature, ...] = ()  #: of `features.ASSET_FEATURES`, or one's own, which read an asset's bars
-    market: tuple[str | Feature, ...] = ()  #: of `features.MARKET_FEATURES`, or one's own, which read all bars
+    asset: tuple[Named, ...] = ()  #: of `features.ASSET_FEATURES`, or one's own, which read an asset's bars
+    market: tuple[Named, ...] = ()  #: of `features.MARKET_FEATURES`, or one's own, which read all bars
     account: tuple[str, ...] = ()  #: of `ACCOUNT_FEATURES`
 
     def names(self, symbols: Sequence[str]) -> list[str]:
         """Of each number, in order."""
-        return [*portfolio_names(symbols, *self)]
+        return [*portfolio_names(symbols, *self.checked())]
 
     def checked(self) -> Observation:
-        """Itself, of tuples; ConfigError for a feature that there is not, or that comes twice."""
+        """Itself, of tuples, a function as a feature; ConfigError for none, or one that is not there or comes twice."""
+        blocks: list[tuple[Any, ...]] = []
         for block, given, known in zip(self._fields, self, KNOWN, strict=True):
-            named = [one for one in given if block == "account" or not isinstance(one, Feature)]
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise ConfigError(f"observation: {block} is {given!r}; give a tuple of features")
+            blocks.append(tuple(Feature(one) if callable(one) else one for one in given))
+            own = [one for one in blocks[-1] if isinstance(one, Feature)]
+            named = [one for one in blocks[-1] if block == "account" or not isinstance(one, Feature)]
             check_names(named, known, f"observation: {block} has no feature")
-            if len(set(map(str, given))) < len(given):
-                raise ConfigError(f"observation: {block} names a feature twice: {', '.join(map(str, given))}")
-        return Observation(tuple(self.asset), tuple(self.market), tuple(self.account))
+            if bad := [one for one in own if not (callable(one.step) and type(n := one.warmup_bars) is int and n >= 0)]:
+                raise ConfigError(f"observation: {bad[0]!r}; give a function, and a whole number of warmup_bars")
+            if len({*(names := [*map(str, blocks[-1])])}) < len(names):
+                raise ConfigError(f"observation: {block} names a feature twice: {', '.join(names)}")
+        if not any(blocks):
+            raise ConfigError("observation: there is nothing to be seen; name a feature")
+        return Observation(*blocks)
 
 
 KNOWN = ASSET_FEATURES, MARKET_FEATURES, ACCOUNT_FEATURES
@@ -100,6 +112,20 @@ def features_of(step: Any, state: Any, rows: Any, values: Written) -> Any:  # no
     return state
 
 
+def _absorbed(feature: Feature, state: Any, rows: Any, values: Written) -> Any:  # noqa: ANN401  of any kind
+    """`features_of`, interpreted; ConfigError where a step is none. What goes wrong inside it is its own."""
+    try:
+        return features_of(feature.step, state, rows, values)
+    except (TypeError, ValueError) as error:
+        inside = error.__traceback__ and error.__traceback__.tb_next
+        if inside is not None and inside.tb_next is not None:
+            raise
+        rule = (
+            f"feature {feature}: a step takes (state, bar) and gives (state, value), of which the value is one number"
+        )
+        raise ConfigError(f"{rule}; {error}") from error
+
+
 class Observed(NamedTuple):
     """T bars of N symbols as an observation shows them; every row is known at its close."""
 
@@ -110,15 +136,10 @@ class Observed(NamedTuple):
 
 def observed(history: MarketHistory, observation: Observation, *, compiled: bool | None = None) -> Observed:
     """All bars under an observation; a feature of one's own keeps its value where a symbol has no bar.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such feature.
-    BarsError
-        If one is not finite on a bar that it is ready on.
+    ConfigError if there is no such feature, BarsError if one is not finite on a bar that it is ready on.
     """
-    own, (asset_block, market_block, _) = _owned(observation.checked()), observation
+    observation = observation.checked()
+    own, (asset_block, market_block, _) = _owned(observation), observation
     bars, columns = history.bars, range(history.bars.n_symbols)
     compiled = bars.close.size * OWN_SECONDS > COMPILING_SECONDS if compiled is None else compiled
     panel = np.stack([getattr(bars, name) for name in FIELDS], axis=1) if any(own) else np.empty((bars.n_bars, 5, 0))
@@ -135,8 +156,8 @@ class Observer:
     """The same from one bar to the next, for `symbols`."""
 
     def __init__(self, observation: Observation, symbols: Sequence[str]) -> None:
-        own = _owned(observation.checked())
-        self.observation, self._owners = observation, [*symbols, "the market"]
+        self.observation = observation.checked()
+        own, self._owners = _owned(self.observation), [*symbols, "the market"]
         self._own = [*([own[0]] * len(symbols)), own[1]]  #: of each symbol, and of the market
         self._states = [[deepcopy(feature.start) for feature in mine] for mine in self._own]
         self._values, self._bars = [[0.0] * len(mine) for mine in self._own], [0] * len(self._own)
@@ -144,7 +165,7 @@ class Observer:
 
     def read(self, bars: FloatArray) -> bool:
         """Absorb a bar, (5, N) open to volume with NaN where a symbol has none; whether all features are ready."""
-        cell, is_ready = [0.0], True
+        cell, is_ready = np.empty(1), True
         bars[4, np.isnan(bars[3])] = 0.0  # nothing is traded where there is no bar
         for i, mine in enumerate(self._own):
             is_market = i == len(self._own) - 1
@@ -152,19 +173,13 @@ class Observer:
                 self._bars[i] += 1
                 row = bars if is_market else bars[:, i].tolist()
                 for k, feature in enumerate(mine):
-                    self._states[i][k] = features_of(feature.step, self._states[i][k], [row], cell)
-                    self._values[i][k] = cell[0]
+                    self._states[i][k] = _absorbed(feature, self._states[i][k], [row], cell)
+                    self._values[i][k] = float(cell[0])
             is_ready = is_ready and all(self._bars[i] >= feature.warmup_bars for feature in mine)
         return is_ready
 
     def values(self) -> list[float]:
-        """Of features of one's own, once all are ready: those of each symbol, then those of the market.
-
-        Raises
-        ------
-        BarsError
-            If one is not finite.
-        """
+        """Of features of one's own, of each symbol, then of the market, once all are ready; BarsError for no number."""
         for owner, mine, values in zip(self._owners, self._own, self._values, strict=True):
             for feature, value in zip(mine, values, strict=True):
                 if not math.isfinite(value):
@@ -186,7 +201,7 @@ def _owned(observation: Observation) -> list[list[Feature]]:
     return [[one for one in block if isinstance(one, Feature)] for block in observation[:2]]
 
 
-def _seen(block: Sequence[str | Feature], known: Sequence[str], made: Singles, own: FloatArray) -> Singles:
+def _seen(block: Sequence[Named], known: Sequence[str], made: Singles, own: FloatArray) -> Singles:
     """Columns of a block in its order."""
     number = count(len(known))
     columns = [known.index(one) if isinstance(one, str) else next(number) for one in block]
@@ -227,9 +242,9 @@ def _run(feature: Feature, rows: FloatArray, compiled: bool) -> FloatArray:
 
         bars = np.ascontiguousarray(rows)
         if observe_all(features_of, feature.step, f"feature {feature}", feature.start, bars, values):
-            features_of(feature.step, deepcopy(feature.start), listed[:TRIED_BARS], tried)
+            _absorbed(feature, deepcopy(feature.start), listed[:TRIED_BARS], tried)
             if np.array_equal(tried, values[:TRIED_BARS], equal_nan=True):
                 return values
             warnings.warn(f"feature {feature}: numba rounds otherwise, so it runs as plain Python", Hint, stacklevel=2)
-    features_of(feature.step, deepcopy(feature.start), listed, values)
+    _absorbed(feature, deepcopy(feature.start), listed, values)
     return values

@@ -55,7 +55,7 @@ def with_settings(lesson: Lesson, flags: Flags, parts: Mapping[str, Mapping[str,
 
 def _agent_spec(flags: Flags, parts: Mapping[str, Mapping[str, Any]]) -> AgentSpec:
     from hybrid_bt.config.parts import read_toml
-    from hybrid_bt.envs import SPECS, Task
+    from hybrid_bt.envs import Task, named
     from hybrid_bt.equations.parameters import validated
     from hybrid_bt.train.spec import AgentSpec, algo_settings
 
@@ -63,10 +63,6 @@ def _agent_spec(flags: Flags, parts: Mapping[str, Mapping[str, Any]]) -> AgentSp
         if section not in PARTS:
             near = did_you_mean(section, PARTS)
             raise ConfigError(f"{flags['config']}: [{section}] is not an agent's{near} (its costs are [env.costs])")
-    name = flags["env"].removeprefix("hybrid_bt/").removesuffix("-v0")
-    if name not in SPECS:
-        known = [f"{spec}-v0" for spec in SPECS]
-        raise ConfigError(f"--env: there is no environment {flags['env']!r}{did_you_mean(f'{name}-v0', known)}")
     terms = dict(parts["env"])
     own = {key: terms.pop(key) for key in OWN if key in terms}
     for key in terms:
@@ -75,7 +71,7 @@ def _agent_spec(flags: Flags, parts: Mapping[str, Mapping[str, Any]]) -> AgentSp
             raise ConfigError(f"[env] {key} is said by flags: --data, --symbols, --pairs, --mode, --train-start")
         if key not in Task._fields and "mean" in near:
             raise ConfigError(f"[env] has no key {key!r}{near}")
-    said = {"env": name, "algo": flags["algo"] or "ppo", "mode": flags["mode"]}
+    said = {"env": named(flags["env"]), "algo": flags["algo"] or "ppo", "mode": flags["mode"]}
     spec = validated(AgentSpec, {**said, **own, "terms": terms, "settings": parts["algo"]}, "[env]")
     algo_settings(spec, 1)
     return spec

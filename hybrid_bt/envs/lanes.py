@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -19,12 +20,18 @@ from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
-from hybrid_bt.equations.rewards import paying
+from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, WORTH, Task, World
+from hybrid_bt.equations.rewards import are_ours, paying, remembered
 from hybrid_bt.errors import ConfigError
 
+#: of (lane, first row, last row); of (actions, and `Outcome` written); of (actions, observation written) of lane 0
+Kernels: TypeAlias = tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+
+
+LEAST_STEPS = 100_000  # interpreted 2 s or more; to be compiled, a reward takes some 7 s
+MOST_LISTED = 4_000_000  #: numbers that are laid out in lists, 32 bytes each
 
 
 class TrackRows(NamedTuple):
@@ -72,14 +79,11 @@ class Lanes:
 
     Parameters
     ----------
-    spec : Spec
-    market : TrackRows
-    task : Task
-    n_lanes : int
+    spec, market, task, n_lanes
     cash : float
         Start value of an account.
-    compiled : bool
-        Step under numba (same bits).
+    compiled : bool, optional
+        Step under numba (same bits); by default where it is installed, rewards of one's own after `LEAST_STEPS`.
     reuse : bool
         Steps write to two sets of arrays by turns: what a step returns is good until the second step after it.
 
@@ -94,7 +98,15 @@ class Lanes:
     """
 
     def __init__(
-        self, spec: Spec, market: TrackRows, task: Task, n_lanes: int, *, cash: float, compiled: bool, reuse: bool
+        self,
+        spec: Spec,
+        market: TrackRows,
+        task: Task,
+        n_lanes: int,
+        *,
+        cash: float,
+        compiled: bool | None,
+        reuse: bool,
     ) -> None:
         self._again = partial(type(self), spec, market, task, n_lanes, cash=cash, compiled=compiled, reuse=reuse)
         n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
@@ -105,34 +117,53 @@ class Lanes:
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None
         terms = () if callable(spec.reward) else spec.reward
-        self._fresh_memory = [number for reward, _ in terms for number in reward.start]
+        self._fresh_memory = remembered(terms)
         n_rows = FLOAT_ROWS + bool(terms)
         blank = np.zeros((n_accounts, n_rows, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
         scalars = np.zeros((n_accounts, SCALARS + len(self._fresh_memory)))
         self._state: tuple[Any, Any, Any] = *blank, scalars
-        self._begin: Callable[..., None]  #: (lane, first row, last row)
-        self._many: Callable[..., int]  #: (actions, and `Outcome` written)
-        self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
-        if compiled and have_numba():
-            from hybrid_bt.equations.compiled.envs import bound, take
+        is_own, is_long = not are_ours(spec.reward), market.features.size > MOST_LISTED
+        #: steps that are still to be interpreted, before a reward of one's own is compiled
+        self._left = LEAST_STEPS * (compiled is None and is_own and not is_long and have_numba())
+        kernels = None
+        if compiled is not False and not self._left and have_numba():
+            from hybrid_bt.equations.compiled.envs import bound
 
-            if all(take(reward) for reward, _ in terms):
-                declared = spec.act, spec.see, spec.reward
-                self._begin, self._many, self.one = bound(declared, task, n_lanes, cash, self._state, market[:6])
-                return
-        # lists, which CPython reads faster than arrays
-        self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
-        panel, marks_from = market.panel.tolist(), 5 + market.joins
+            rules = spec.act, spec.see, spec.reward
+            kernels = bound(rules, task, n_lanes, cash, self._state, market[:6])
+        self._begin, self._many, self.one = kernels or self._interpreted(spec, market, task, cash)
+        if is_own:
+            self._steps: dict[str, Callable[..., Any]] = {"one": self.one, "many": self._many}
+            self.one, self._many = (partial(self._paid, name) for name in self._steps)
+
+    def _interpreted(self, spec: Spec, market: TrackRows, task: Task, cash: float) -> Kernels:
+        """On lists, which CPython reads faster than arrays."""
+        floats, ints, scalars = self._state
+        self._state = floats.tolist(), ints.tolist(), scalars.tolist()
+        n_assets, panel, marks_from = market.panel.shape[2], market.panel.tolist(), 5 + market.joins
         labels = market.joins * n_assets, panel[5 * market.joins]
         n_legs, n_sides = len(market.lines) // 3, market.layout.shape[1]
         layout = Layout(*([value for value in row if value >= 0] for row in market.layout.tolist()))
         room = [[0.0] * n for n in (n_sides, n_legs, n_legs, n_assets)]
         rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], *labels, panel[marks_from:], market.said.tolist()
         world = World._make((*self._state, *rows, layout, market.lines.tolist(), room, task, NO_TAPE))
-        self._begin = partial(step.begin_lane, world, n_lanes, cash)
+        begin = partial(step.begin_lane, world, self.n_lanes, cash)
         rules = spec.act, spec.see, spec.reward if callable(spec.reward) else paying(spec.reward)
-        self._many = partial(step.step_lanes, *rules, world)
-        self.one = partial(step.step_lane, *rules, world, 0)
+        return begin, partial(step.step_lanes, *rules, world), partial(step.step_lane, *rules, world, 0)
+
+    def _paid(self, name: str, *given: Any) -> Any:  # noqa: ANN401  as the kernel of this name
+        """A step that a reward of one's own pays; ConfigError where that is no number."""
+        if self._left:
+            self._left = max(self._left - self.n_lanes, 0)
+            if not self._left:
+                fast = self._again(compiled=True)
+                fast.restore(self.state())
+                self._state, self._begin, self._steps = fast._state, fast._begin, fast._steps
+        made = self._steps[name](*given)
+        end, paid = (made[1], math.isfinite(made[0])) if name == "one" else (made, np.isfinite(given[2]).all())
+        if end != BARRED and not paid:
+            raise ConfigError("environment: a step paid a reward that is no finite number; mend the function")
+        return made
 
     def _fresh(self) -> Outcome:
         """Room for what a step writes."""
@@ -140,13 +171,7 @@ class Lanes:
         return np.empty((n, self.n_seen), np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
 
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
-        """Start an episode, in cash; its first observation.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such lane or track, or the episode leaves the track's span.
-        """
+        """Start an episode, in cash; its first observation. ConfigError for no lane or track, or outside its span."""
         span = self._spans[episode.track] if 0 <= episode.track < len(self._spans) else Span(0, 0)
         if not (0 <= lane < self.n_lanes and span.first <= episode.first < episode.last <= span.last):
             raise ConfigError(
@@ -201,18 +226,17 @@ class Lanes:
         parts: list[Any] = [np.array(part[lane]) for part in self._state[:2]]
         return book_of(*parts)
 
+    def stands(self, lane: int = 0) -> tuple[int, float]:
+        """The row of all tracks that a lane is at, and its equity at the open behind it."""
+        scalars = self._state[2][lane]
+        return int(scalars[ROW]), float(scalars[WORTH])
+
     def state(self) -> list[NDArray[Any]]:
         """Where all lanes stand, for `restore`; compiled or not it is the same."""
         return [np.array(part) for part in self._state]
 
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
-        """Go back to what `state` gave.
-
-        Raises
-        ------
-        ConfigError
-            If it is of other lanes.
-        """
+        """Go back to what `state` gave; ConfigError if it is of other lanes."""
         rows = np.asarray(state[2])[..., [ROW, LAST]]
         if [np.shape(part) for part in state] != [np.shape(part) for part in self._state] or not (
             (rows >= 0) & (rows < len(self._features) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from gymnasium.error import InvalidAction
@@ -15,10 +15,13 @@ from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.brain.observing import OF_ASSET, OF_PORTFOLIO, OF_REGIME, Observation
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.env_step import Task
+from hybrid_bt.equations.fusion import RiskParams, RiskUnit
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.rewards import Terms
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, check_names
 
 SINGLE = np.dtype(np.float32)
+ENDS = "low", "high"  #: of the action space
 MAX_SAID = 100  #: letters of an action
 
 
@@ -58,6 +61,13 @@ PORTFOLIO = Spec(step.act_portfolio, step.pay_growth, OF_PORTFOLIO, per_asset=Tr
 SPECS = {"Asset": ASSET, "Regime": REGIME, "Portfolio": PORTFOLIO}
 
 
+def named(env: str) -> str:
+    """The key of `SPECS` that is meant by it, or by gymnasium's name; ConfigError if there is none."""
+    key = str(env).removeprefix("hybrid_bt/").removesuffix("-v0")
+    check_names([key], SPECS, "environment: there is no spec")
+    return key
+
+
 class ActionError(ConfigError, InvalidAction):
     """No finite numbers of the action space's shape."""
 
@@ -94,9 +104,22 @@ def as_action(given: object, shape: tuple[int, ...], ends: tuple[float, float]) 
 
 
 def checked_task(cash: float, task: Task) -> tuple[float, Task]:
-    """Start value and task, in range, the action space as float32 can say it."""
+    """Start value and task, in range, the action space as float32 can say it; a limit may be infinite."""
+    for name, usual in Task._field_defaults.items():
+        value: Any = getattr(task, name)
+        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if isinstance(usual, float) and not (is_number and (math.isfinite(value) or name in ENDS)):
+            raise ConfigError(f"environment: {name} is {value!r}; give a finite number")
+    if not task.reward_unit > 0.0:
+        raise ConfigError(
+            f"environment: reward_unit is {task.reward_unit}; rewards are divided by it, give one above 0"
+        )
     low, high = float(np.float32(task.low)), float(np.float32(task.high))  # what an action space can say
     if not (low < high and math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(f"action range {task.low, task.high}: two finite ends, the lower below the upper")
     cash, costs, rules = checked_terms(cash, task.costs, task.rules)
-    return cash, task._replace(low=low, high=high, costs=costs, rules=rules)
+    unit, limits = validated(RiskUnit, task.unit, "unit"), task.risk
+    if isinstance(limits, RiskParams):
+        limits = RiskParams(*(1.0 if limit == math.inf else limit for limit in limits))
+    validated(RiskParams, limits, "risk")
+    return cash, task._replace(low=low, high=high, unit=unit, costs=costs, rules=rules)

@@ -14,11 +14,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hybrid_bt.envs.episodes import Track, checked_tracks, draw_episode, seeded
+from hybrid_bt.envs.episodes import Episode, Track, checked_tracks, draw_episode, seeded
 from hybrid_bt.envs.lanes import Lanes, TrackRows
+from hybrid_bt.envs.shown import Shot, frame, shot, told
 from hybrid_bt.envs.specs import Spec, as_action, checked_task, refuse
 from hybrid_bt.equations.book import Account, Capital
-from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import BARRED, GOES_ON, RUINED, TRUNCATED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
@@ -27,39 +27,7 @@ Singles: TypeAlias = NDArray[np.float32]
 #: observations, rewards (float64), terminations, truncations, infos
 Stepped: TypeAlias = tuple[Singles, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]
 
-
 MODES = ["rgb_array"]
-WIDTH, ABOVE, BELOW, MARGIN = 480, 200, 120, 8  #: of a picture, the account above the positions, in pixels
-GREY, LINE, LONG, SHORT = (190, 190, 190), (0, 0, 0), (0, 114, 178), (213, 94, 0)
-Shot: TypeAlias = tuple[float, NDArray[np.float64]]  #: equity at a close, and the value held of each asset, (N,) signed
-
-
-def shot(lanes: Lanes, lane: int = 0) -> Shot:
-    """What a lane has."""
-    book = lanes.book(lane)
-    return lanes.account(lane).equity, np.asarray(book.size) * np.asarray(book.close)
-
-
-def frame(film: Sequence[Shot]) -> NDArray[np.uint8]:
-    """Account and positions of an episode, (320, 480, 3): above, equity at each close between its lowest and highest,
-    with a grey line where it began; below, what is held of each asset now, blue and upward what is long, orange and
-    downward what is short, as a fraction of equity that is cut at 1.
-    """
-    picture = np.full((ABOVE + BELOW, WIDTH, 3), 255, np.uint8)
-    equity, (now, held) = np.array([one for one, _ in film]), film[-1]
-    share = (equity - equity.min()) / max(np.ptp(equity), 1e-9 * abs(now))
-    heights = np.round(ABOVE - MARGIN - (ABOVE - 2 * MARGIN) * share)
-    middle, room = ABOVE + BELOW // 2, BELOW // 2 - MARGIN
-    picture[[int(heights[0]), middle]] = GREY
-    across = np.interp(np.arange(WIDTH), np.linspace(0, WIDTH - 1, len(film)), heights).astype(int)
-    for x, (y, before) in enumerate(zip(across, [across[0], *across], strict=False)):
-        picture[min(y, before) : max(y, before) + 2, x] = LINE
-    edges = np.linspace(MARGIN, WIDTH - MARGIN, len(held) + 1).astype(int)
-    for left, right, worth in zip(edges, edges[1:], held, strict=False):
-        size = round(room * min(abs(worth) / max(now, 1e-9), 1.0))
-        rows = slice(middle - size, middle) if worth > 0.0 else slice(middle + 1, middle + 1 + size)
-        picture[rows, left : right - 1] = LONG if worth > 0.0 else SHORT
-    return picture
 
 
 class TradingEnv(gym.Env[Singles, Singles]):
@@ -93,7 +61,9 @@ class TradingEnv(gym.Env[Singles, Singles]):
     cash : float
         Start value; whole lots make it matter.
     compiled : bool, optional
-        Step under numba (same bits); by default where it is installed.
+        Step under numba (same bits); by default where it is installed, see `Lanes`.
+    info : bool
+        Each step tells bar, account, weights, turnover and costs, see `told`; without, its info is empty, and sooner.
 
     Raises
     ------
@@ -113,15 +83,16 @@ class TradingEnv(gym.Env[Singles, Singles]):
         cash: float = Capital().cash,
         compiled: bool | None = None,
         render_mode: str | None = None,
+        info: bool = False,
     ) -> None:
         if render_mode not in (None, *MODES):
             raise ConfigError(f"environment: render_mode is {render_mode!r}; give 'rgb_array', or leave it out")
-        if episode_bars is not None and episode_bars < 1:
-            raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
+        if episode_bars is not None and not (type(episode_bars) is int and episode_bars >= 1):
+            raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars!r}")
         self.kind, self.tracks, self.episode_bars = kind, checked_tracks(tracks, kind.mixes), episode_bars
         self._cash, self.task = checked_task(cash, task)
-        self.render_mode, self._film = render_mode, list[Shot]()
-        self.compiled = have_numba() if compiled is None else compiled and have_numba()
+        self.render_mode, self.tells, self._film = render_mode, info, list[Shot]()
+        self.compiled = compiled
         self._market = TrackRows.of(self.tracks)
         self._lane = self.lanes(1)
         self._asked, self._seen = self._lane.shape[1:], np.zeros(self._lane.n_seen, np.float32)
@@ -148,16 +119,22 @@ class TradingEnv(gym.Env[Singles, Singles]):
     ) -> tuple[Singles, dict[str, Any]]:
         """Start in cash on a track and a bar that are drawn, or on `options["track"]` and `options["row"]` of it."""
         super().reset(seed=seed)
-        seen, info = self.begin(self._lane, 0, self.np_random, options or {})
-        self._film = [shot(self._lane)] if self.render_mode else []
-        return seen, info
+        return self.begin(self._lane, 0, self.np_random, options or {}, self._film)
 
     def begin(
-        self, lanes: Lanes, lane: int, rng: np.random.Generator, options: dict[str, Any]
+        self, lanes: Lanes, lane: int, rng: np.random.Generator, options: dict[str, Any], film: list[Shot]
     ) -> tuple[Singles, dict[str, Any]]:
-        """An episode in one of some lanes: its first observation, and its info."""
+        """An episode in one of some lanes: its first observation, and its info; its film is begun."""
         episode = draw_episode(rng, self.tracks, self.episode_bars, options)
-        return lanes.begin(lane, episode), {"symbol": self.tracks[episode.track].symbol}
+        seen, info = lanes.begin(lane, episode), {"symbol": self.tracks[episode.track].symbol}
+        film.clear()
+        return seen, info | self.filmed(lanes, lane, film)
+
+    def filmed(self, lanes: Lanes, lane: int, film: list[Shot]) -> dict[str, Any]:
+        """The info of a step, which is noted for it and for pictures where these are asked for."""
+        if self.tells or self.render_mode:
+            film.append(shot(lanes, lane))
+        return told(film, self._market) if self.tells else {}
 
     def render(self) -> NDArray[np.uint8] | None:
         """The episode so far as a picture, see `frame`; None without a `render_mode`."""
@@ -175,38 +152,47 @@ class TradingEnv(gym.Env[Singles, Singles]):
         """
         seen, lane = self._seen, self._lane
         reward, end = lane.one(as_action(action, self._asked, lane.ends), seen)
-        if self.render_mode and end != BARRED:
-            self._film.append(shot(lane))
-        if end == GOES_ON:
+        if end == GOES_ON and not self._film:
             return seen.copy(), reward, False, False, {}
         if end == BARRED:
             if lane.waiting:
                 raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
             refuse(action, self._asked, lane.ends)
-        lane.waiting.add(0)
-        return seen.copy(), reward, end == RUINED, end != RUINED, {}
+        if end != GOES_ON:
+            lane.waiting.add(0)
+        return seen.copy(), reward, end == RUINED, end == TRUNCATED, self.filmed(lane, 0, self._film)
 
 
 class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
-    """Numbers, episodes and draws of a `SyncVectorEnv` of as many `TradingEnv`, begun again in the step they end in.
-
-    Rewards are rounded to float32.
+    """Numbers, episodes and draws of a `SyncVectorEnv` of as many `TradingEnv`. Rewards are rounded to float32.
 
     Parameters
     ----------
     env : TradingEnv
         Says what an episode is; it is not stepped itself.
     num_envs : int
+    autoreset_mode : AutoresetMode or str
+        When those that end begin again: in that step ("SameStep"), or in the next ("NextStep", as gymnasium's wrappers
+        that scale observations ask for), whose action they pass over.
     """
 
     metadata = {**TradingEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  gymnasium's own declaration
 
-    def __init__(self, env: TradingEnv, num_envs: int) -> None:
+    def __init__(
+        self, env: TradingEnv, num_envs: int, autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"environment: num_envs is {num_envs}; give 1 or more")
+        self.metadata = {**type(self).metadata, "autoreset_mode": AutoresetMode(autoreset_mode)}
+        self._waits, self._over = self.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP, list[int]()
+        if not self._waits and self.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
+            raise ConfigError(f"environment: autoreset_mode is {autoreset_mode!r}; give SameStep or NextStep")
         self.env, self.num_envs, self.lanes, self.render_mode = env, num_envs, env.lanes(num_envs), env.render_mode
         self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
         self.observation_space = batch_space(env.observation_space, num_envs)
         self.action_space = batch_space(env.action_space, num_envs)
         self.rngs, self._films = [seeded(None) for _ in range(num_envs)], [list[Shot]() for _ in range(num_envs)]
+        self.said = list[dict[str, Any]]()  #: infos of the last step, as a `TradingEnv` gives them, where it tells
 
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Of each lane; None goes on with the randomness that it has."""
@@ -214,9 +200,7 @@ class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
 
     def begin(self, lane: int, options: dict[str, Any]) -> tuple[Singles, dict[str, Any]]:
         """An episode in one lane: its first observation, and its info."""
-        seen, info = self.env.begin(self.lanes, lane, self.rngs[lane], options)
-        self._films[lane] = [shot(self.lanes, lane)] if self.render_mode else []
-        return seen, info
+        return self.env.begin(self.lanes, lane, self.rngs[lane], options, self._films[lane])
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture of each lane; None without a `render_mode`."""
@@ -226,6 +210,7 @@ class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Singles, dict[str, Any]]:
         """Begin an episode in every lane; a number seeds the first, and the others with those behind it."""
+        self._over = []
         lanes = range(self.num_envs)
         self.seed([seed + lane for lane in lanes] if isinstance(seed, int) else seed or [None for _ in lanes])
         seen, infos = np.empty(self.observation_space.shape or 1, np.float32), dict[str, Any]()
@@ -236,12 +221,25 @@ class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
 
     def step(self, actions: NDArray[np.float32]) -> Stepped:
         """Step every lane; those that end begin another episode, and `final_obs` of the infos is what they saw last."""
+        again, self._over = self._over, []
+        if again:  # these are stepped like the others, and begin behind it
+            actions = np.array(as_action(actions, self.action_space.shape or (), self.lanes.ends))
+            actions[again] = 0.0
+            for lane in again:
+                self.lanes.begin(lane, Episode(0, *self.env.tracks[0].span))
         seen, rewards, ended = self.lanes.step(actions)
-        infos: dict[str, Any] = {}
-        for lane, film in enumerate(self._films if self.render_mode else ()):
-            film.append(shot(self.lanes, lane))
-        for lane in sorted(self.lanes.waiting):
-            infos = self._add_info(infos, {"final_obs": seen[lane].copy(), "final_info": {}}, lane)
-            seen[lane], info = self.begin(lane, {})
+        infos, over = dict[str, Any](), self.lanes.waiting
+        films = enumerate(self._films if self.env.tells or self.render_mode else ())
+        self.said = [self.env.filmed(self.lanes, lane, film) for lane, film in films]
+        for lane in range(self.num_envs) if self.env.tells else sorted(over.union(again)):
+            info = self.said[lane] if self.said else {}
+            if lane in again:
+                seen[lane], info = self.begin(lane, {})
+                rewards[lane], ended[lane] = 0.0, GOES_ON
+            elif lane in over and self._waits:
+                self._over.append(lane)
+            elif lane in over:
+                infos = self._add_info(infos, {"final_obs": seen[lane].copy(), "final_info": info}, lane)
+                seen[lane], info = self.begin(lane, {})
             infos = self._add_info(infos, info, lane)
         return seen, rewards.astype(np.float64), ended == RUINED, ended == TRUNCATED, infos

@@ -85,6 +85,8 @@ def validated(cls: type[T], given: Mapping[str, Any] | Sequence[Any], where: str
     ConfigError
         Naming every field that is unknown, missing, out of range, infinite or not a number.
     """
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        raise ConfigError(f"{where}: {short(given)} is no {cls.__name__}; give one, or a table of its fields")
     named = given if isinstance(given, Mapping) else dict(zip(cls.__annotations__, given, strict=False))
     value, problems = parsed(cls, named)
     if value is None or problems:

@@ -31,6 +31,9 @@ class Outcome(NamedTuple):
     turnover: float  #: value traded at the open, over equity there
 
 
+TRIED = Outcome(1.01, 1e6, 0.1)  #: that every reward is tried on as it is declared
+
+
 class Reward(NamedTuple):
     """A reward of one's own.
 
@@ -111,26 +114,51 @@ def terms_of(reward: object) -> Terms:
     for one, weight in given:
         step, start = REWARDS[one] if isinstance(one, str) else one if isinstance(one, Reward) else Reward(one)
         numbers = (weight, *start) if isinstance(start, tuple) else (math.nan,)
-        if not callable(step) or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        if not callable(step) or not all(map(_is_number, numbers)):
             raise ConfigError(
                 f"environment: reward {step!r} with start {start!r} and weight {weight!r}; give a name, a function, or "
                 "Reward(function, start) with a tuple of numbers to start from, and finite weights"
             )
         numbers = tuple(map(float, start))
-        terms.append((Reward(step, numbers if type(start) is tuple else type(start)(*numbers)), float(weight)))
+        reward = Reward(step, numbers if type(start) is tuple else type(start)(*numbers))
+        _check_tried(reward)
+        terms.append((reward, float(weight)))
     if not terms:
         raise ConfigError("environment: reward has no term; leave it out for the one that there is by default")
     return tuple(terms)
 
 
-def _first(values: Sequence[float], n: int) -> tuple[float, ...]:
-    return tuple(values)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
-def paying(
-    terms: Terms, ready: Callable[[Any], Any] = lambda function: function, as_tuple: Callable[..., Any] = _first
-) -> Pay:
-    """The rule that pays the sum of terms.
+def _check_tried(reward: Reward) -> None:
+    """Refuse a step that is none, by what it makes of an outcome."""
+    made, n = reward.step(reward.start, TRIED), len(reward.start)
+    try:
+        state, value = made
+        numbers = value, *state
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != n + 1 or not all(map(_is_number, numbers)):
+        raise ConfigError(
+            f"environment: reward {reward.step!r} makes {made!r} of {TRIED}; a step takes (state, outcome) and gives "
+            f"(state, value): {n} numbers as it starts with, and one finite number"
+        )
+
+
+def are_ours(reward: Pay | Terms) -> bool:
+    """Whether all of it has a name, and so is compiled code that can be kept from one process to another."""
+    return callable(reward) or all(term.step in {named.step for named in REWARDS.values()} for term, _ in reward)
+
+
+def first_of(values: Sequence[float], n: int) -> tuple[float, ...]:
+    """The first n numbers of a row."""
+    return tuple(values[:n])
+
+
+def paying(terms: Terms, ready: Callable[[Any], Any] = lambda f: f, as_tuple: Callable[..., Any] = first_of) -> Pay:
+    """The rule that pays the sum of terms; weights are read where `remembered` puts them.
 
     Parameters
     ----------
@@ -138,10 +166,10 @@ def paying(
         How compiled code is told of a function, and has a tuple of the first numbers of a row.
     """
     total, first = None, SCALARS
-    for reward, weight in terms:
-        term = ready(_term(reward, weight, first, ready, as_tuple))
+    for reward, _ in terms:
+        term = ready(_term(reward, first, ready, as_tuple))
         total = term if total is None else ready(_both(total, term))
-        first += len(reward.start)
+        first += len(reward.start) + 1
     whole: Any = total
 
     def pay(lane: int, row: int, growth: float, world: World) -> float:
@@ -152,6 +180,11 @@ def paying(
 
     rule: Pay = ready(pay)
     return rule
+
+
+def remembered(terms: Terms) -> list[float]:
+    """What an account's scalars hold behind the others as an episode begins: of each term its state and its weight."""
+    return [number for reward, weight in terms for number in (*reward.start, weight)]
 
 
 def _traded(floats: Lines, opens: Written) -> float:
@@ -165,19 +198,19 @@ def _traded(floats: Lines, opens: Written) -> float:
 
 
 def _term(
-    reward: Reward, weight: float, first: int, ready: Callable[[Any], Any], as_tuple: Callable[..., Any]
+    reward: Reward, first: int, ready: Callable[[Any], Any], as_tuple: Callable[..., Any]
 ) -> Callable[[Written, Outcome], float]:
-    """One reward, with its memory in the account's scalars."""
+    """One reward, with its memory and its weight in the account's scalars."""
     step, kind, n = ready(reward.step), type(reward.start), len(reward.start)
 
-    plain = ready(lambda scalars: as_tuple(scalars[first : first + n], n))
+    plain = ready(lambda scalars: as_tuple(scalars[first:], n))
     recalled = plain if kind is tuple else ready(lambda scalars: kind(*plain(scalars)))
 
     def term(scalars: Written, outcome: Outcome) -> float:
         state, value = step(recalled(scalars), outcome)
         for k in range(n):
             scalars[first + k] = state[k]
-        paid: float = weight * value
+        paid: float = scalars[first + n] * value
         return paid
 
     return term

@@ -6,7 +6,7 @@ is dealt into portfolios of as many symbols, which then know neither names nor p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
@@ -17,31 +17,13 @@ from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.config import Config, load_config
-from hybrid_bt.envs import Episode, Span, TradingEnv, declared, ready_env, task_of
-from hybrid_bt.errors import check_names
+from hybrid_bt.envs import Episode, Span, TradingEnv, declared, ready_env
 from hybrid_bt.train.spec import AgentSpec
 from hybrid_bt.train.validation import Model, Score
 
 DEALT = 2_009  #: seed of the dealing of symbols
 #: an action without learning: all assets alike, an asset at its full risk, a neutral regime
 HELD = {"Asset": 1.0, "Regime": 0.0}
-
-
-def terms_of(spec: AgentSpec) -> dict[str, Any]:
-    """`spec.terms` as an environment takes them; of a table in them, what is not given is the mode's.
-
-    Raises
-    ------
-    ConfigError
-        For a key that such a table does not have, with the nearest.
-    """
-    given, modes = dict(spec.terms), task_of(load_config(spec.mode))
-    for name, value in given.items():
-        part: Any = getattr(modes, name, None)
-        if isinstance(value, Mapping) and hasattr(part, "_fields"):
-            check_names(value, part._fields, f"[env]: {name} has no")
-            given[name] = part._replace(**value)
-    return given
 
 
 class World(NamedTuple):
@@ -63,7 +45,7 @@ def world_of(
         Without a mask, if the market is not warm.
     """
     tracks, rows, envs = [], [], []
-    given = {"mode": spec.mode, "episode_bars": spec.episode_bars, "start": start and str(start), **terms_of(spec)}
+    given = {"mode": spec.mode, "episode_bars": spec.episode_bars, "start": start and str(start), **spec.terms}
     for part in _dealt(spec, market):
         envs.append(ready_env(spec.env, part.bars, pairs=part.pairs, **given))
         for track in envs[-1].tracks:
@@ -205,6 +187,6 @@ def _score(of: Summary) -> Score:
 
 def observation_of(spec: AgentSpec, symbols: Sequence[str]) -> tuple[str, ...]:
     """Names of what an agent sees; of a portfolio that is dealt, symbols are numbers."""
-    kind, _ = declared(spec.env, load_config(spec.mode), terms_of(spec))
+    kind, _ = declared(spec.env, load_config(spec.mode), spec.terms)
     names = [str(number) for number in range(spec.n_assets)] or symbols
     return tuple(kind.observation.names(names) if kind.per_asset else map(str, sum(kind.observation, ())))

@@ -21,12 +21,12 @@ from typing import Any
 
 from hybrid_bt import __version__
 from hybrid_bt.config import load_config
-from hybrid_bt.envs import SPECS, Task
+from hybrid_bt.envs import SPECS, Task, declared
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, PolicyError, os_errors
 from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import json_object, plain
-from hybrid_bt.train.agents import Ensemble, terms_of
+from hybrid_bt.train.agents import Ensemble
 from hybrid_bt.train.pipeline import Lesson, taught
 from hybrid_bt.train.spec import AgentSpec, algorithm
 from hybrid_bt.train.validation import Model
@@ -50,7 +50,7 @@ def learn_agent(lesson: Lesson, out: Path, **results: object) -> dict[str, Any]:
         "own_terms": own,  # which no file holds
         "pairs": lesson.market.pairs if whole else (),
         "in_order": whole and SPECS[spec.env].per_asset,  # else it knows no names
-        "costs": terms_of(spec).get("costs", load_config(spec.mode).costs)._asdict(),
+        "costs": declared(spec.env, load_config(spec.mode), spec.terms)[1].costs._asdict(),
         "results": {**fields["results"], **results},
     }
     given = {"terms": {name: value for name, value in terms.items() if name not in own}, "settings": spec.settings}
@@ -134,13 +134,14 @@ def load_agent(folder: str | Path, **own: object) -> dict[str, Any]:
         model = algorithm(said["algo"]).load(io.BytesIO(files[f"seed{seed}.zip"]), device="cpu")
         members.append((model, None if scaling is None else pickle.loads(scaling)))
     spec = AgentSpec(said["env"], said["algo"], said["mode"], terms={**said["terms"], **own})
+    task = declared(spec.env, load_config(spec.mode), spec.terms)[1]
     days = [date.fromisoformat(said[name]) for name in ("train_end", "valid_end") if said[name]]
     return {
         "agent": Ensemble(members),
         "env": spec.env,
         "mode": spec.mode,
         "pairs": tuple(said["pairs"]),
-        "terms": terms_of(spec),
+        "terms": {name: getattr(task, name, value) for name, value in spec.terms.items()},
         "symbols": said["symbols"] if said["in_order"] else None,
         "trained_until": max(days),
     }

@@ -126,8 +126,8 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
 
 def refusals(algo: str, settings: Mapping[str, Any]) -> AbstractContextManager[None]:
     """What Stable-Baselines3 refuses inside, told as a mistake in the settings, which it is."""
-    given, of = f"[algo]: {algo} with {dict(settings)}", (ValueError, TypeError, AssertionError)
-    return os_errors(ConfigError, given, "change them", of=of)
+    given, of = f"[algo]: {algo} with {dict(settings)}", (ValueError, TypeError, AssertionError, RuntimeError)
+    return os_errors(ConfigError, given, "change them", of=of)  # the last of them is torch's
 
 
 def check_steps(flag: str, steps: int, learning_starts: int) -> None:

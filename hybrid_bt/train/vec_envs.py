@@ -69,7 +69,7 @@ class LaneVecEnv(AlikeVecEnv):
         shares = np.array_split(np.arange(n_envs), len(envs))
         self.env, self._parts = env, [LaneVectorEnv(one, len(part)) for one, part in zip(envs, shares, strict=True)]
         self._edges = [int(part[0]) for part in shares[1:]]
-        self.ends = self._parts[0].lanes.ends
+        self.ends, self.render_mode = self._parts[0].lanes.ends, env.render_mode
         super().__init__(n_envs, env.observation_space, env.action_space)
 
     def reset(self) -> NDArray[np.float32]:
@@ -91,11 +91,18 @@ class LaneVecEnv(AlikeVecEnv):
         observations, rewards, ruined, cut = (np.concatenate([one[k] for one in stepped]) for k in range(4))
         dones: NDArray[np.bool_] = ruined | cut
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(one)} for one in cut]
-        for first, (*_, said) in zip((0, *self._edges), stepped, strict=True):
-            for lane in np.flatnonzero(said.get("_final_obs", ())):
+        for first, part, (*_, said) in zip((0, *self._edges), self._parts, stepped, strict=True):
+            for number, info in enumerate(part.said, first):
+                infos[number] |= info
+            for lane in np.flatnonzero(said.get("_final_obs", ())).tolist():
                 infos[first + lane]["terminal_observation"] = said["final_obs"][lane]
-                self.reset_infos[first + lane] = {"symbol": said["symbol"][lane]}
+                begun = {name: said[name][lane] for name in said if not name.startswith(("_", "final_"))}
+                self.reset_infos[first + lane] = begun
         return observations, rewards.astype(np.float32), dones, infos
+
+    def get_images(self) -> list[NDArray[np.uint8] | None]:
+        """A picture of each lane, where `env` has `render_mode="rgb_array"`."""
+        return [picture for part in self._parts for picture in part.render() or ()]
 
     def state(self) -> dict[str, Any]:
         """The running episodes and the generators, for `restore`."""

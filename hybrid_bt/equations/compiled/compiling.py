@@ -26,9 +26,17 @@ Floats: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
+#: of numba: objects that are called are an AssertionError, states that it has no type for a ValueError or TypeError
+REFUSALS = NumbaError, UnsupportedBytecodeError, NotImplementedError, AssertionError, TypeError, ValueError
 
 
-as_tuple: Any = to_fixed_tuple  #: (row, count): first numbers of a row; their count is a constant
+@register_jitable
+def as_tuple(row: Any, count: int) -> Any:  # noqa: ANN401  numba's
+    """First numbers of a row; their count is a constant. By its name a kept kernel is found again: `to_fixed_tuple` has
+    another identity in each process.
+    """
+    made: Any = to_fixed_tuple
+    return made(row, count)
 
 
 def _register_package(package: ModuleType) -> int:
@@ -72,8 +80,8 @@ def takes(name: str, kernel: Callable[..., Any], *given: object) -> bool:
     """Run a kernel that holds somebody else's step; whether numba could, and a hint that says why where not."""
     try:
         kernel(*given)
-    except (NumbaError, UnsupportedBytecodeError, NotImplementedError) as error:
-        why = str(error).strip().splitlines()[0]
+    except REFUSALS as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         warnings.warn(f"{name} runs as plain Python, same numbers, only slower: numba says {why}", Hint, stacklevel=2)
         return False
     return True

@@ -29,7 +29,7 @@ from hybrid_bt.equations.compiled.compiling import (
     takes,
 )
 from hybrid_bt.equations.env_step import Act, Pay, See, Task, World
-from hybrid_bt.equations.rewards import Outcome, Reward, Terms, paying
+from hybrid_bt.equations.rewards import TRIED, Reward, Terms, are_ours, paying
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
@@ -113,15 +113,15 @@ def take(reward: Reward) -> bool:
     """Whether numba compiles a reward; a hint says why it does not."""
     step = jitable(reward.step)
     kernel = as_kernel(lambda state, outcome: step(state, outcome), allocates=False, kept=False)
-    return takes(getattr(reward.step, "__name__", "reward"), kernel, reward.start, Outcome(1.0, 1.0, 0.0))
+    return takes(getattr(reward.step, "__name__", "reward"), kernel, reward.start, TRIED)
 
 
 @cache
 def _step_kernels(
     act: Act, see: See, reward: Pay | Terms
 ) -> tuple[Callable[..., int], Callable[..., tuple[float, int]]]:
-    """All lanes, and lane 0 alone; numba compiles one of each for three rules, and keeps those without terms."""
-    sources, kept = SOURCES, callable(reward)
+    """All lanes, and lane 0 alone; numba compiles one of each for three rules, and keeps those of ours."""
+    sources, kept = SOURCES, are_ours(reward)
     pay = reward if callable(reward) else paying(reward, jitable, as_tuple)
 
     def many(
@@ -171,8 +171,8 @@ def bound(
     cash: float,
     state: Sequence[NDArray[Any]],
     market: tuple[Singles, Floats, Floats, Ints, bool, Floats],
-) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]:
-    """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
+) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]] | None:
+    """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays; None where numba does not take the reward.
 
     Parameters
     ----------
@@ -186,11 +186,14 @@ def bound(
     -------
     f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
     """
+    act, see, reward = rules  # whose weights and first states are numbers of the lanes, so a kernel has none
+    if not callable(reward) and not all(take(term) for term, _ in reward):
+        return None
     features, panel, said, layout, joins, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
     room = np.zeros(said.shape[1] + len(lines) // 3 + panel.shape[2])  # kernels allocate nothing
     settings = *task[:PLAIN], *(number for part in parts for number in part), joins
     numbers = np.array([*settings, *lines, *room], dtype=np.float64)
     fixed = *state, *map(frozen, (features, panel, said, layout)), numbers
-    many, one = _step_kernels(*rules)
+    many, one = _step_kernels(act, see, reward if callable(reward) else tuple((term, 1.0) for term, _ in reward))
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)

@@ -13,7 +13,7 @@ user          anybody's strategy
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -36,6 +36,7 @@ SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up
 MISSING = 0.05  #: share of bars that a symbol does not have
 Numbers: TypeAlias = Callable[[FloatArray], FloatArray]  #: of closes, (T, N) or (T, 1)
+MOST_CONSTANTS = 32  #: different numbers that a feature may begin with or be made of; more are a table
 CUTS = (1, AFTER // 2, AFTER - 1)  #: bars behind the warm-up from which the future is altered
 
 
@@ -68,8 +69,8 @@ def check_leg(maker: str | LegMaker, config: Config | None = None, seed: int = 0
 def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -> None:
     """Drive a feature of one's own over random bars with gaps and a late listing, and refuse it where it is not causal.
 
-    It reads nothing but its arguments; two runs are alike; nothing before a bar moves when prices from that bar on do,
-    and something behind it does.
+    Two runs are alike; it reads nothing but its arguments and constants; nothing before a bar moves when prices from
+    that bar on do, and something behind it does.
 
     Parameters
     ----------
@@ -83,18 +84,54 @@ def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -
     BarsError
         If it is not finite where it is ready.
     """
-    step: Any = getattr(feature.step, "py_func", getattr(feature.step, "func", feature.step))  # numba's, a partial's
-    outside = inspect.getclosurevars(step if inspect.isfunction(step) else type(step).__call__)
-    for name, value in {**outside.nonlocals, **outside.globals}.items():
-        if not (isinstance(value, ModuleType | int | float | str | tuple) or callable(value)):
+    who, closes = f"feature {feature}: the value", _closes(seed)
+    closes = closes[~np.isnan(closes).all(axis=1)]  # a bar is somebody's
+    for name, value in (("its start", feature.start), *_beside(feature.step, set())):
+        is_plain = value is None or isinstance(value, ModuleType | int | float | str | np.number) or callable(value)
+        is_state = name == "its start" or isinstance(value, tuple)
+        if not is_plain and not (is_state and len({*map(repr, _flat(value))}) <= MOST_CONSTANTS):
             raise ConfigError(
-                f"feature {feature} reads {name}, a {type(value).__name__}, from outside of its arguments, and what "
-                "that was made of nobody can tell; keep what it remembers in its state, and numbers in constants"
+                f"feature {feature} reads {name}, a {type(value).__name__}, which is none of its bars, and nobody can "
+                f"tell what it was made of; keep what it remembers in its state, and {MOST_CONSTANTS} numbers at most "
+                "in constants"
             )
-    who, of = f"feature {feature}: the value", partial(_values, feature, of_market)
-    words = who, "keep what it remembers in its state", "bars"
-    if not _check_causal(words, of, of, _closes(seed), ConfigError):
+    of, words = partial(_values, feature, of_market), (who, "keep what it remembers in its state", "bars")
+    if not _check_causal(words, of, of, closes, ConfigError):
         raise ConfigError(f"{who} is the same whatever the prices: what else it was made of is not audited")
+
+
+def _beside(step: Any, met: set[int]) -> Iterator[tuple[str, object]]:  # noqa: ANN401  whatever can be called
+    """What a function reads that is no argument: names around it, defaults, parts of a partial or of its object, and
+    what functions of the same module read that it calls.
+    """
+    step = getattr(step, "py_func", step)  # numba's
+    if isinstance(step, partial):
+        yield from (("an argument of a partial", one) for one in (*step.args, *step.keywords.values()))
+        yield from _beside(step.func, met)
+        return
+    if not inspect.isfunction(step):
+        yield from getattr(getattr(step, "__self__", step), "__dict__", {}).items()
+        step = getattr(step, "__func__", type(step).__call__)
+    if not inspect.isfunction(step) or id(step) in met:
+        return
+    met.add(id(step))
+    around, defaults = inspect.getclosurevars(step), (*(step.__defaults__ or ()), *(step.__kwdefaults__ or {}).values())
+    named = {**around.nonlocals, **around.globals}
+    for module in [one for one in named.values() if isinstance(one, ModuleType)]:
+        named |= {name: getattr(module, name) for name in around.unbound if hasattr(module, name)}
+    for name, value in (*named.items(), *(("a default", one) for one in defaults)):
+        yield name, value
+        if getattr(value, "__module__", None) == step.__module__ and callable(value) and not inspect.isclass(value):
+            yield from _beside(value, met)
+
+
+def _flat(value: Any) -> Iterator[object]:  # noqa: ANN401  a state
+    """Its numbers, those of an empty one none."""
+    if isinstance(value, dict | tuple | list) or np.ndim(value):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _flat(one)
+    else:
+        yield value
 
 
 def _check_causal(
