@@ -174,8 +174,8 @@ class Journal:
         """Refuse targets of a past bar that are not those that were sent."""
         remedy = (
             f"hybrid_bt {self.written_by} wrote {self.path}, this is {__version__}, earlier prices were revised, or a "
-            "part of your own answers otherwise: go on with what wrote it, or, from the account as it stands, with another "
-            "state file and trade_from behind this one's last bar"
+            "part of your own answers otherwise: go on with what wrote it, or, from the account as it stands, with "
+            "another state file and trade_from behind this one's last bar"
         )
         compare(stamp, "the target of", before, now, remedy)
 
