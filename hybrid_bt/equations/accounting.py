@@ -43,6 +43,8 @@ from hybrid_bt.equations.book import Account, Book, Tape, balance, check_submitt
 from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
 from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
+ROUNDING = 1e-9  #: of the money that is added up, much more than what is lost there
+
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
 
@@ -54,7 +56,7 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers
     for k in range(account.seen):
         i = book.marked[k]
         size = book.size[i]
-        if (size < 0.0 or (size > 0.0 and rates[0] != 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
+        if size != 0.0 and close_row[i] == close_row[i] and day > book.day[i]:
             owed = interest(size, book.entry[i], day - book.day[i], rates)
             total += owed
             if t < len(tape.borrow):
@@ -202,7 +204,9 @@ def send_orders(
             net, gross = join_orders(fresh, sizes, target_row, close_row, sides, equity, rules.lot, (net, gross))
         room = cash - rules.cash_buffer * equity
         # at most what buys of longs, or to cover shorts, take, less what sells bring at least
-        takes = 0.5 * (net + gross - (gross - net) / costs.leverage) + commission(gross, 1.0, costs)
+        fee = commission(gross, 1.0, costs)
+        takes = 0.5 * (net + gross - (gross - net) / costs.leverage) + fee
+        is_carried = max(takes, fee) < min(room, cash - ROUNDING * (cash + gross))  # sells go first, and pay their fee
         if takes > room and not ruined:
             # a symbol with a bar has no order under way: `book.order` is room to work in
             fit_to_cash(fresh, book.order, sizes, close_row, sides, (room, equity), rules, costs)
@@ -211,8 +215,8 @@ def send_orders(
         for k in range(waiting, end):
             i = book.queue[k]
             book.order[i], book.order_close[i], book.order_row[i] = fresh[i], close_row[i], t
-        if ruined:
-            waiting, orders = end, 0  # accepted without a margin check
+        if ruined or is_carried:
+            waiting, orders = end, 0  # accepted without a margin check, which could refuse none in the second case
     elif ruined == was_ruined:
         return account
     return Account(cash, equity, seen, waiting, orders, ruined, rejected, fills, paid, interest)

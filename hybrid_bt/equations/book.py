@@ -99,9 +99,16 @@ def closing_part(held: float, order: float) -> float:
 def margin_check(held: float, order: float, close: float, cash: float, costs: Costs) -> float:
     """Scratch cash after the order at the decision bar's close; the order is refused if it is negative."""
     closed = closing_part(held, order)
-    opened = order - closed  # of the two, what there is none of changes nothing: no branch that a processor could miss
-    cash = cash + _paid(-closed * close, costs.leverage) - commission(closed, close, costs)
-    return cash - _paid(opened * close, costs.leverage) - commission(opened, close, costs)
+    opened = order - closed
+    if closed != 0.0:
+        value = -closed * close
+        cash += value / costs.leverage if value > 0.0 else value
+        cash -= commission(closed, close, costs)
+    if opened != 0.0:
+        value = opened * close
+        cash -= value / costs.leverage if value > 0.0 else value
+        cash -= commission(opened, close, costs)
+    return cash
 
 
 def _paid(value: float, leverage: float) -> float:
@@ -139,7 +146,7 @@ def execute(
         Commission, >= 0.
     """
     closed = closing_part(held, order)
-    opened = order - closed  # as in `margin_check`
+    opened = order - closed  # what there is none of changes nothing: no branch that a processor could miss
     fee, opening_fee = commission(closed, price, costs), commission(opened, price, costs)
     cash = cash + (_paid(-closed * entry, costs.leverage) + -closed * (price - entry)) - fee
     left = cash - _paid(opened * price, costs.leverage) - opening_fee

@@ -109,4 +109,5 @@ def interest(size: float, entry_price: float, days: int, rates: tuple[float, flo
     float
         Negative where the position is paid.
     """
-    return days * ((rates[0] if size > 0.0 else rates[1]) * BPS / DAYS_PER_YEAR) * abs(size) * entry_price
+    daily = rates[0] * BPS / DAYS_PER_YEAR if size > 0.0 else rates[1] * BPS / DAYS_PER_YEAR
+    return days * daily * abs(size) * entry_price

@@ -195,13 +195,13 @@ def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
     int
         One past the last place written.
     """
-    sells = buys = first
-    for size in sizes:
-        buys += size < 0.0
+    end = first
     for i, size in enumerate(sizes):
-        if size != 0.0:
-            is_sell = size < 0.0
-            queue[sells if is_sell else buys] = i
-            sells += is_sell
-            buys += not is_sell
-    return buys
+        if size < 0.0:
+            queue[end] = i
+            end += 1
+    for i, size in enumerate(sizes):
+        if size > 0.0:
+            queue[end] = i
+            end += 1
+    return end

@@ -86,6 +86,31 @@ def test_all_of_a_label_trade_to_their_targets_or_none_does(row: Row) -> None:
                 assert orders[i] == 0.0
 
 
+def checked(row: Row, orders: list[float], cash: float) -> float:
+    """The least scratch cash of the margin check, over all orders, sells first."""
+    least = math.inf
+    for i in sorted(range(len(orders)), key=lambda i: orders[i] > 0.0):
+        if orders[i] != 0.0:
+            cash = margin_check(row.held[i], orders[i], row.closes[i], cash, row.costs)
+            least = min(least, cash)
+    return least
+
+
+@given(rows(), st.floats(-0.5, 2.0), st.sampled_from([None, -1e-3, -1e-9, 0.0, 1e-9, 1e-6, 1e-3, 1.0]))
+def test_a_margin_check_would_refuse_none_that_is_accepted_at_once(row: Row, cash: float, off: float | None) -> None:
+    """Also where what there is and what is needed differ by next to nothing."""
+    full = decided(row, RICH)
+    held = cash * EQUITY if off is None or not any(full) else EQUITY - checked(row, full, EQUITY) + off
+    book = new_book(len(row.closes))
+    book.size[:] = row.held
+    account = open_account(held)._replace(equity=EQUITY)
+    sent = send_orders(account, book, 0, row.targets, row.closes, row.sides, row.rules, row.costs)
+    if sent.waiting:
+        assert sent.submitted == 0 and checked(row, list(book.fresh), held) >= 0.0
+    rich = send_orders(account._replace(cash=1e9), book, 0, row.targets, row.closes, row.sides, row.rules, row.costs)
+    assert rich.submitted == 0  # not asked about in vain
+
+
 @given(rows(), st.floats(-0.5, 2.0))
 def test_buys_leave_the_buffer_and_hedges_are_cut_as_a_whole(row: Row, cash: float) -> None:
     full, cut = decided(row, RICH), decided(row, cash * EQUITY)
