@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+CELLS_TO_COLLECT = 100_000  #: bars x symbols behind which `give_back` is worth its tenth of a second
 
 
 @contextmanager
@@ -21,3 +24,10 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def give_back() -> None:
+    """Drop cycles that nobody holds, and give free memory back to the system, which glibc keeps as it is."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # another library of C
+        ctypes.CDLL(None).malloc_trim(0)
