@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4 * 2**20  #: a parameter of malloc.h, and from where on an array is apart
 CELLS_TO_COLLECT = 100_000  #: bars x symbols behind which `give_back` is worth its tenth of a second
 
 
@@ -27,7 +28,12 @@ def collector_paused() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Drop cycles that nobody holds, and give free memory back to the system, which glibc keeps as it is."""
+    """Drop cycles that nobody holds, and give free memory back to the system; large arrays, from here on, at once.
+
+    glibc keeps what is freed where arrays of some MB came and went before.
+    """
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):  # another library of C
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+        libc.malloc_trim(0)
