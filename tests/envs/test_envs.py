@@ -417,7 +417,7 @@ def test_settings_that_make_no_sense_are_refused(name: str) -> None:
         ({"costs": Costs(-1.0)}, "spread_bps"),
         ({"rules": OrderRules(-1.0)}, "lot"),
         ({"episode_bars": 2.5}, "at least 1"),
-        *(({name: bad}, name) for name in NUMBERS for bad in (math.nan, "1", None, True)),
+        *(({name: bad}, f"{name}|action range") for name in NUMBERS for bad in (math.nan, "1", None, True)),
         *(({part: bad}, part) for part in ("unit", "risk", "costs") for bad in (5.0, "x", None)),
         ({"rules": 5.0}, "orders"),
         ({"reward_unit": 0.0}, "give one above 0"),
