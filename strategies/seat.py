@@ -136,7 +136,7 @@ class Seat:
         env, n, self._spec = given.learned_in, len(symbols), spec
         if spec.mixes or not (spec.per_asset or n == 1):
             rule = (
-                "gives r, which mixes legs and is no position; freeze it (hybrid-bt policy import-sb3 --kind gate) for "
+                "gives r, which is no position: it mixes legs; freeze it (hybrid-bt policy import-sb3 --kind gate) for "
                 "HybridStrategy(gate=...) or hybrid-bt run --gate"
             )
             rule = rule if spec.mixes else f"takes one feed; here are {n} feeds"

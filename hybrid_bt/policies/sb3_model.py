@@ -160,7 +160,8 @@ def _check_fit(kind: str, named: int, policy: SbPolicy, scaling: Scaling | None)
         raise PolicyError(f"import: {rule}; name its columns, in its order")
     if hasattr(policy, "lstm_actor") and kind == "sac":
         rule = "a RecurrentPPO remembers one series, and the sac leg asks about many assets at once"
-        raise PolicyError(f"import: {rule}; import it with --kind gate")
+        remedy = "trade the model as AgentStrategy(env='Asset'), or, if it gives r, import it with --kind gate"
+        raise PolicyError(f"import: {rule}; {remedy}")
     if scaling is not None and len(scaling.mean) != read:
         rule = f"the VecNormalize scales {len(scaling.mean)} numbers, the model reads {read}"
         raise PolicyError(f"import: {rule}; give the statistics that were saved with this model")

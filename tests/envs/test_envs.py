@@ -57,6 +57,7 @@ from hybrid_bt.equations.fusion import (
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.feeds import load_bars
 
 CONFIG = load_config("stable")
 BARS = random_bars(400)
@@ -65,6 +66,8 @@ FREE = Costs(0.0, 0.0, 0.0)
 RULES = OrderRules(lot=0.0, eps_trade=0.0, rebalance_band=0.01)
 EXACT = OrderRules(lot=0.0)
 ROW = 300
+
+NUMBERS = [name for name, usual in Task._field_defaults.items() if isinstance(usual, float)]
 
 ALL = pytest.mark.parametrize("name", SPECS)
 COMPILED = pytest.mark.parametrize("compiled", [False, True])
@@ -413,6 +416,13 @@ def test_settings_that_make_no_sense_are_refused(name: str) -> None:
         ({"episode_bars": 0}, "at least 1"),
         ({"costs": Costs(-1.0)}, "spread_bps"),
         ({"rules": OrderRules(-1.0)}, "lot"),
+        ({"episode_bars": 2.5}, "at least 1"),
+        *(({name: bad}, f"{name}|action range") for name in NUMBERS for bad in (math.nan, "1", None, True)),
+        *(({part: bad}, part) for part in ("unit", "risk", "costs") for bad in (5.0, "x", None)),
+        ({"rules": 5.0}, "orders"),
+        ({"reward_unit": 0.0}, "give one above 0"),
+        ({"unit": Task().unit._replace(risk_unit=-1.0)}, "risk_unit"),
+        ({"risk": NO_LIMITS._replace(net_limit=math.nan)}, "net_limit"),
     ):
         with pytest.raises(ConfigError, match=message):
             make(name, **options)
@@ -420,6 +430,22 @@ def test_settings_that_make_no_sense_are_refused(name: str) -> None:
         TradingEnv(SPECS[name], [])
     with pytest.raises(ConfigError, match="tracks differ"):
         TradingEnv(SPECS[name], [TRACKS[name][0], crash(name)[0]])
+
+
+@ALL
+def test_by_name_it_takes_cash_tables_of_terms_and_a_sample_s_name(name: str) -> None:
+    made, tabled = f"hybrid_bt/{name}-v0", {"costs": {"fee_bps": 7.0}, "risk": {"gross_limit": 0.5}}
+    env = gym.make(made, cash=5_000.0, compiled=False, **tabled).unwrapped
+    assert isinstance(env, TradingEnv)
+    env.reset(seed=0)
+    modes = gym.make(made, compiled=False).unwrapped.task  # type: ignore[attr-defined]
+    assert env.account.equity == 5_000.0
+    assert env.task.costs == modes.costs._replace(fee_bps=7.0) and env.task.risk == modes.risk._replace(gross_limit=0.5)
+    with pytest.raises(ConfigError, match="costs has no 'fee'; did you mean 'fee_bps'"):
+        ready_env(made, costs={"fee": 1.0})
+    if name != "Regime":  # whose legs read all twenty symbols
+        named, loaded = (ready_env(made, bars, start="2012-01-01") for bars in ("us20", load_bars("us20")))
+        assert all(map(np.array_equal, named.tracks[0].closes, loaded.tracks[0].closes))
 
 
 def test_a_regime_without_legs_is_refused() -> None:
