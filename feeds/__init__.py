@@ -141,6 +141,7 @@ def _load(source: Prices, query: Query) -> Bars:
     elif isinstance(source, (str, Path)):
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
+        from hybrid_bt.account import CELLS_TO_COLLECT, give_back
         from hybrid_bt.feeds.files import rows_of_path, stem_of
         from hybrid_bt.feeds.reading import Told
 
@@ -148,6 +149,8 @@ def _load(source: Prices, query: Query) -> Bars:
         rows = rows_of_path(Path(source), query.symbols, hint=hint, date_format=date_format, told=told)
         name = stem_of(Path(source))
         bars = build_panel(name, rows, query.handling, told.notes(name))
+        if bars.close.size > CELLS_TO_COLLECT:
+            give_back()
     else:
         from hybrid_bt.feeds.frame import load_objects
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid_bt.account import give_back
 from hybrid_bt.bars import RawBars
 from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.feeds.alike import lies_apart
@@ -30,6 +31,7 @@ from hybrid_bt.feeds.texts import Asked, members, read_text
 TABLES = (".csv.gz", ".csv", ".parquet", ".tsv", ".tsv.gz", ".feather")  #: always read
 OTHERS = (".txt.gz", ".txt", ".zip", ".xlsx", ".json")  #: in a folder, read where there is none of those
 SUFFIXES = (*TABLES, *OTHERS)
+ROWS_TO_COLLECT = 500_000  #: whose cells were texts, in cycles of pandas: ten times what they are as numbers
 MOST_ROWS = 50_000_000  #: of one file; 200 years of minutes, while a small compressed file may hold any number
 
 
@@ -70,7 +72,11 @@ def rows_of_path(
 
 def _rows_of_files(paths: Iterable[Path], place: Path, asked: Asked, refusing: bool, told: Told) -> Rows:
     spans: dict[str, list[tuple[np.datetime64, np.datetime64]]] = {}
+    n_read = 0
     for path in paths:
+        if n_read > ROWS_TO_COLLECT:
+            give_back()
+            n_read = 0
         own = symbol_of(stem_of(path))
         try:
             tables: list[dict[str, RawBars] | dict[str, BarsError]] = []
@@ -86,6 +92,7 @@ def _rows_of_files(paths: Iterable[Path], place: Path, asked: Asked, refusing: b
                     raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
                 if refusing and isinstance(raw, BarsError):
                     raise raw
+                n_read += 0 if isinstance(raw, BarsError) else len(raw.stamps)
                 yield symbol, raw if isinstance(raw, BarsError) else without_idle(raw)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4 * 2**20  #: a parameter of malloc.h, and from where on an array is apart
+CELLS_TO_COLLECT = 100_000  #: bars x symbols behind which `give_back` is worth its tenth of a second
 
 
 @contextmanager
@@ -21,3 +25,15 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def give_back() -> None:
+    """Drop cycles that nobody holds, and give free memory back to the system; large arrays, from here on, at once.
+
+    glibc keeps what is freed where arrays of some MB came and went before.
+    """
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # another library of C
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+        libc.malloc_trim(0)

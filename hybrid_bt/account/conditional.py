@@ -6,14 +6,14 @@ span, in hindsight: they describe, and nothing could have been traded on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from hybrid_bt.account.metrics import FloatArray, max_drawdown, simple_returns
 from hybrid_bt.bars import Bars, BoolArray
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import KEPT_FEATURES
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
 WINDOWS_AT_ONCE = 4_096
@@ -123,9 +123,9 @@ def _market_volatility(bars: Bars) -> FloatArray:
     return out
 
 
-def read_regime(regime: FloatArray, market: FloatArray) -> RegimeReading:
-    """Read r, (T,), against what the gate could see, (T, F) named in `features.MARKET_FEATURES`."""
-    table = dict(zip(MARKET_FEATURES, market.T, strict=True))
+def read_regime(regime: FloatArray, market: FloatArray, names: Sequence[str] = KEPT_FEATURES) -> RegimeReading:
+    """Read r, (T,), against what the gate could see, (T, F) of these names."""
+    table = dict(zip(names, market.T, strict=True))
     trend, volatility = table["market_trend_252"], table["market_volatility_ratio"] + table["market_volatility_shock"]
     beside = trend, np.abs(trend), volatility, table["calm"], table["dispersion"]
     return RegimeReading(

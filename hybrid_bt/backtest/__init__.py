@@ -8,7 +8,6 @@ costs, limits and order rules.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import numpy as np
 
-from hybrid_bt.account import collector_paused, registry
+from hybrid_bt.account import CELLS_TO_COLLECT, collector_paused, give_back, registry
 from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.reconcile import reconcile
 from hybrid_bt.account.records import AccountPath, gap_counts
@@ -34,9 +33,6 @@ from hybrid_bt.report.notebook import shown_progress
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
-
-
-CELLS_TO_COLLECT = 100_000  #: bars x symbols of which a Cerebro that is over, all cycles, is worth looking for
 
 
 class Stage(Reader, Protocol):
@@ -139,11 +135,15 @@ def run_backtest(
     stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
     with shown_progress(f"{chosen.name}, {mode}", progress) as told:
         trading = ENGINES[engine](task, Words(told, stage, more.get("state")))
-    if task.traded.close.size > CELLS_TO_COLLECT:
-        gc.collect()
+    is_large = chosen.bars.close.size > CELLS_TO_COLLECT
+    if is_large:  # a Cerebro that is over is all cycles
+        give_back()
     said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
     run = _run(task, trading, benchmark, stage, said, engine)
     run.facts["wall_clock"] = wall_clock(time.perf_counter() - began, trading.resumed_after)
+    del trading  # opinions are as much as what was made of them
+    if is_large:
+        give_back()
     return run
 
 

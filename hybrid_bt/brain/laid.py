@@ -105,7 +105,7 @@ class Whole:
                 self._records[place] = _relaid(self._records[place], layout)
             for room, values in zip(_paths_of(self._records[place]), _paths_of(piece), strict=True):
                 after = self._at + len(values)
-                if values.view(np.uint8).any():  # -0.0 is not zero
+                if np.ascontiguousarray(values).view(np.uint8).any():  # -0.0 is not zero
                     room[self._at : after] = values
         self._at = after
 

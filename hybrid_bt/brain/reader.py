@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 CELLS_A_CALL = 4_096  #: bars x symbols that a part answers at once
-FEWEST_A_CALL = 16  #: bars
+FEWEST_A_CALL = 256  #: bars
 
 
 class MarketReader:

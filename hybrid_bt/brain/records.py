@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from hybrid_bt.brain.laid import FloatArray, ManagedPaths, SidesRecord, cut_rows
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.bundles import Bundle, Layout, layout_of
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import KEPT_FEATURES, MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
 _VECTORS = ("base", "fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
-_CODES = {"warm": "b", "waits": "b", "together": "q"}  #: of those that are no doubles
+_CODES = {"warm": "b", "waits": "b", "together": "i"}  #: of those that are no doubles
+KEPT_COLUMNS = tuple(map(MARKET_FEATURES.index, KEPT_FEATURES))
+_kept = itemgetter(*KEPT_COLUMNS)
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
 
@@ -45,7 +48,7 @@ class Decisions:
     wanted: FloatArray  #: (T, N) target before the guard; NaN in `target` holds what is held
     guard: FloatArray  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
     waits: NDArray[np.bool_]  #: (T, N) not ordered (`hybrid_bt.equations.waiting`)
-    market: FloatArray  #: (T, F) what the gate could see, named in `features.MARKET_FEATURES`
+    market: FloatArray  #: (T, F) of what the gate could see, named in `features.KEPT_FEATURES`
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
@@ -162,7 +165,7 @@ class Recorder:
         for column, vector in zip(self._vectors.values(), vectors, strict=True):
             column.extend(vector)
         self._managed.append(decision.managed)
-        self._market.extend(view.market)
+        self._market.extend(_kept(view.market))
         for pair, position in zip(view.pairs, decision.positions, strict=True):
             self._pairs.extend((*pair[:7], position))
 
@@ -182,7 +185,7 @@ class Recorder:
             sides=self._sides.settled()[start:],
             risks=self._sides.risks(len(self._leg_names))[start:],
             managed=managed_paths(self._managed[start:]),
-            market=self._read(self._market).reshape(-1, len(MARKET_FEATURES))[start:],
+            market=self._read(self._market).reshape(-1, len(KEPT_FEATURES))[start:],
             **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
         )
 
@@ -201,7 +204,7 @@ class Recorder:
         return vectors | {name: self._read(values)[start:] for name, values in self._numbers.items() if name in names}
 
     def _matrix(self, values: array[Any]) -> NDArray[Any]:
-        kind = {"b": np.bool_, "q": np.int64}.get(values.typecode, np.float64)
+        kind = {"b": np.bool_, "i": np.intc}.get(values.typecode, np.float64)
         found: NDArray[Any] = self._read(values, kind).reshape(-1, self._n_symbols)
         return found
 

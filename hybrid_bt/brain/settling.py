@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
-from hybrid_bt.brain.records import Decisions, Opinions
+from hybrid_bt.brain.records import KEPT_COLUMNS, Decisions, Opinions
 from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, Rows, legs_traded, settle_rows
@@ -144,7 +144,7 @@ def decided(
         wanted=targets,
         guard=np.zeros(len(traded)),
         waits=waiting_rows(traded, together),
-        market=market,
+        market=market[:, list(KEPT_COLUMNS)],
     )
 
 

@@ -52,6 +52,8 @@ _TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend
 _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch", "calm", "dispersion")
+#: of the market, that are kept of every bar: reports hold r against them
+KEPT_FEATURES = ("market_trend_252", *_SHAPE[:2], "calm", "dispersion")
 #: columns that a policy may observe, by its kind
 OBSERVATIONS = {"sac": ASSET_FEATURES, "gate": MARKET_FEATURES}
 

@@ -68,8 +68,11 @@ def together_rows(
     """Labels of `bundles.joined` on each bar, (T, N); `has_part` says whose bundles count, (L,)."""
     bundles = bundles_of(layout)
     counts = tied & np.array([has_part[leg] for leg, _ in bundles], np.bool_)
-    patterns, of_row = np.unique(counts, axis=0, return_inverse=True)
-    labels = [joined(n_symbols, [bundles[b][1] for b in np.flatnonzero(pattern)]) for pattern in patterns]
+    ever = np.flatnonzero(counts.any(axis=0))
+    if not len(ever):
+        return np.tile(np.array(joined(n_symbols, []), np.int64), (len(counts), 1))
+    patterns, of_row = np.unique(counts[:, ever], axis=0, return_inverse=True)
+    labels = [joined(n_symbols, [bundles[b][1] for b in ever[pattern]]) for pattern in patterns]
     return np.array(labels, np.int64).reshape(-1, n_symbols)[of_row.reshape(-1)]
 
 

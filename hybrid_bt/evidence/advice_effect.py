@@ -119,7 +119,7 @@ def _returns(task: Case, traded: Bars, variants: Mapping[str, Sequence[Advice]])
     """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
     brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
     panel = read_panel(bars.close, fresh.reader)
-    spoken = list(opinions_in_turn(brain, panel))[task.row :]
+    spoken = list(opinions_in_turn(brain, [panel]))[task.row :]
     said = opinions(fresh, panel).rows(slice(task.row, None))
     paths = {OFF: account(Panel(traded, said, terms), RISK_OFF).equity}
     paths |= {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}

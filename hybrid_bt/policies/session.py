@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 Observations = NDArray[np.float64] | NDArray[np.float32]
 Ort: TypeAlias = Any  #: something of onnxruntime, which has no types
 
+ROWS_A_CALL = 8_192  #: of a network without one: what its layers hold of a row is kilobytes
 BARS_A_CALL = 32  #: of a network with a memory; more save less than a bar each
 BARS_WORTH_IT = 1_024  #: asked for in a row, from which on a graph of so many steps pays for its making
 
@@ -96,7 +97,9 @@ class Network:
         # a few rows pass at once; NaN fails both
         if not np.vdot(x, x) < self._surely_within and not np.abs(x).max() <= self._clip:
             x = self._clipped(x)
-        return self.step(x)
+        if rows <= ROWS_A_CALL:
+            return self.step(x)
+        return np.concatenate([self.step(x[first : first + ROWS_A_CALL]) for first in range(0, rows, ROWS_A_CALL)])
 
     def step(self, x: Observations) -> FloatArray:
         """Answer one bar, (rows, features) to (rows,) or (rows, actions); what is bound allocates nothing.

@@ -9,7 +9,7 @@ import numpy as np
 from hybrid_bt.account.flows import exposures
 from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import KEPT_FEATURES
 from hybrid_bt.report import marks, style
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
 from hybrid_bt.report.style import (
@@ -126,7 +126,7 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
         ("calm", -1.0, "volatility of the market", INK),
         ("dispersion", 1.0, "dispersion of the assets", GREY),
     ):
-        stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, 0.8)
+        stack.line(middle, sign * market[:, KEPT_FEATURES.index(name)], words, color, 0.8)
     zero_line(middle)
     top.plot(dates, score, color=INK, linewidth=0.8)
     for sign, name, color in ((1.0, "trend", GREY), (-1.0, "mean reversion", PALE)):

@@ -175,8 +175,9 @@ class GateValidation(Validation):
         shifted = [r.copy() for _ in SHIFTS]
         for path, part in zip(shifted, SHIFTS, strict=True):
             path[self.first :] = np.roll(of, int(part * len(of)))
+        seen = self.history.market[self.first :].astype(np.float64)
         return {
-            "regime": plain(read_regime(of, self.history.market[self.first :].astype(np.float64))._asdict()),
+            "regime": plain(read_regime(of, seen, MARKET_FEATURES)._asdict()),
             "sharpe": self.score_of(r).sharpe,
             "sharpe_of_own_mean": self.score_of(still).sharpe,
             "sharpe_shifted": float(np.mean([self.score_of(path).sharpe for path in shifted])),

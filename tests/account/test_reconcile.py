@@ -26,7 +26,7 @@ def test_a_wrong_figure_is_named_with_its_bar(what: str, wrong: float) -> None:
     figures = getattr(path, what).copy()
     figures[2] += wrong
     with pytest.raises(ReconciliationError, match=rf"{what} on 2024-01-03.*row 2"):
-        reconcile(replace(path, **{what: figures}), panel, 1000.0)
+        reconcile(replace(path, **{"held" if what == "size" else what: figures}), panel, 1000.0)
 
 
 def test_a_lost_fill_or_cost_is_found() -> None:

@@ -14,7 +14,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.bundles import layout_of
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import KEPT_FEATURES
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
@@ -79,7 +79,7 @@ def make_record(
             wanted=0.8 * fused,
             guard=np.zeros(t),
             waits=np.zeros((t, n), np.bool_),
-            market=rng.normal(size=(t, len(MARKET_FEATURES))),
+            market=rng.normal(size=(t, len(KEPT_FEATURES))),
         ),
         pairs=PairPaths(
             pairs, path[0], path[1], path[2] ** 2, path[3], 1 + path[4] ** 2, path[5], 5 * path[6], np.sign(path[7])

@@ -157,9 +157,9 @@ def test_reading_of_r_tells_trend_from_volatility() -> None:
     market = np.random.default_rng(0).normal(size=(348, len(MARKET_FEATURES)))
     market[:, MARKET_FEATURES.index("market_trend_252")] += step
     market[:, MARKET_FEATURES.index("calm")] -= 2.0 * step
-    reading = read_regime(step, market)
+    reading = read_regime(step, market, MARKET_FEATURES)
     assert reading.correlation_with_trend > 0.5 > abs(reading.correlation_with_volatility)
     assert reading.correlation_with_calm < -0.8 and abs(reading.correlation_with_dispersion) < 0.2
     assert (reading.share_near_reversion, reading.share_near_trend) == (148 / 348, 200 / 348)
-    still = read_regime(np.zeros(348), market)
+    still = read_regime(np.zeros(348), market, MARKET_FEATURES)
     assert still.standard_deviation == 0.0 and np.isnan(still.correlation_with_trend)
