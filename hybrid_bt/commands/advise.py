@@ -31,9 +31,9 @@ def main(**flags: Flag) -> None:
 
     if flags["as_csv"] and flags["as_json"]:
         raise ConfigError("--csv and --json contradict each other; give one of them")
+    words = Words(flags)
     if flags["holdings"] is None and flags["account_cash"] is None:
         raise ConfigError("advise needs what is held: --holdings H.csv, --cash AMOUNT, or both")
-    words = Words(flags)
     symbols = words.market.bars.symbols
     cash, held = (None, {}) if flags["holdings"] is None else read_holdings(flags["holdings"], symbols)
     if cash is not None and flags["account_cash"] is not None:

@@ -97,13 +97,15 @@ def _session(flags: Flags) -> int:
     from hybrid_bt.trade.log import Log
     from hybrid_bt.trade.status import copy_of, log_of
 
+    begun = flags["state"].exists()
+    words = None if begun else Words(flags)  # what cannot be read is refused before anything is made
     with copy_of(flags["state"]) if flags["dry_run"] else nullcontext(flags["state"]) as state:
         state.parent.mkdir(parents=True, exist_ok=True)
         if draws := not (flags["dry_run"] or flags["no_plots"]):
             flags["folder"].mkdir(parents=True, exist_ok=True)  # what cannot be drawn is refused before it is traded
         log = Log(None if flags["dry_run"] else log_of(state), flags["on_alarm"] or "")
         try:
-            _step(Words(flags), state, log)
+            _step(words or Words(flags), state, log)
         except HybridError as error:  # nobody may be there to read it
             is_away = isinstance(error, BrokerError)
             log.alarm("broker" if is_away else "refused", str(error))

@@ -118,7 +118,7 @@ def _variants(advice: Mapping[str, Sequence[Advice]], placebos: int, seed: int) 
 def _returns(task: Case, traded: Bars, variants: Mapping[str, Sequence[Advice | None]]) -> dict[str, FloatArray]:
     """Variant -> returns of its account, (T - 1,); `off` is the account `risk-off` of a run."""
     brain, terms = task.brain(), task.config.terms()
-    spoken = list(opinions_in_turn(brain, read_panel(task.market.bars.close, brain.reader)))[task.row :]
+    spoken = list(opinions_in_turn(brain, [read_panel(task.market.bars.close, brain.reader)]))[task.row :]
     paths = {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
