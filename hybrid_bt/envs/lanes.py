@@ -28,8 +28,6 @@ from hybrid_bt.errors import ConfigError
 Kernels: TypeAlias = tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-
-
 LEAST_STEPS = 100_000  # interpreted 2 s or more; to be compiled, a reward takes some 7 s
 MOST_LISTED = 4_000_000  #: numbers that are laid out in lists, 32 bytes each
 
@@ -129,8 +127,7 @@ class Lanes:
         if compiled is not False and not self._left and have_numba():
             from hybrid_bt.equations.compiled.envs import bound
 
-            rules = spec.act, spec.see, spec.reward
-            kernels = bound(rules, task, n_lanes, cash, self._state, market[:6])
+            kernels = bound((spec.act, spec.see, spec.reward), task, n_lanes, cash, self._state, market[:6])
         self._begin, self._many, self.one = kernels or self._interpreted(spec, market, task, cash)
         if is_own:
             self._steps: dict[str, Callable[..., Any]] = {"one": self.one, "many": self._many}

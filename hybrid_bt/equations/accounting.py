@@ -44,7 +44,6 @@ from hybrid_bt.equations.costs import Costs, commission, interest, interest_rate
 from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
 ROUNDING = 1e-9  #: of the money that is added up, much more than what is lost there
-
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
 

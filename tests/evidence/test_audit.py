@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from brain_cases import random_bars, stack_of, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.evidence.audit.stack as audited
+from hybrid_bt.account.records import Fills
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain import foresight
@@ -290,9 +292,8 @@ def test_replay_that_fills_at_the_deciding_close_is_caught(monkeypatch: pytest.M
 
     def same_close(terms: Any, targets: Any, bars: Bars, together: Any) -> Any:
         path = honest(terms, targets, bars, together)
-        fills = tuple(fill._replace(price=float(bars.close[fill.decided, fill.symbol])) for fill in path.fills)
-        object.__setattr__(path, "fills", fills)
-        return path
+        fills = Fills.of(f._replace(price=float(bars.close[f.decided, f.symbol])) for f in path.fills)
+        return replace(path, fills=fills)
 
     monkeypatch.setattr(audited, "traded_at", same_close)
     assert [finding.kind for finding in only("dense arrays").findings] == ["same bar"]
