@@ -118,7 +118,7 @@ def test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(
 
 
 def test_without_numba_as_well(bars: Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybrid_bt.envs.trading.have_numba", lambda: False)
+    monkeypatch.setattr("hybrid_bt.envs.lanes.have_numba", lambda: False)
     test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights("sac", bars, tmp_path)
 
 

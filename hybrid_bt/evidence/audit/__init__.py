@@ -86,6 +86,8 @@ def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -
     """
     who, closes = f"feature {feature}: the value", _closes(seed)
     closes = closes[~np.isnan(closes).all(axis=1)]  # a bar is somebody's
+    of, words = partial(_values, feature, of_market), (who, "keep what it remembers in its state", "bars")
+    reads = _check_causal(words, of, of, closes, ConfigError)
     for name, value in (("its start", feature.start), *_beside(feature.step, set())):
         is_plain = value is None or isinstance(value, ModuleType | int | float | str | np.number) or callable(value)
         is_state = name == "its start" or isinstance(value, tuple)
@@ -95,8 +97,7 @@ def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -
                 f"tell what it was made of; keep what it remembers in its state, and {MOST_CONSTANTS} numbers at most "
                 "in constants"
             )
-    of, words = partial(_values, feature, of_market), (who, "keep what it remembers in its state", "bars")
-    if not _check_causal(words, of, of, closes, ConfigError):
+    if not reads:
         raise ConfigError(f"{who} is the same whatever the prices: what else it was made of is not audited")
 
 
