@@ -132,7 +132,8 @@ class Alpaca:
             if not asset.get("tradable"):
                 raise BrokerError(f"alpaca: {symbol} is not traded there ({asset.get('status')}); leave it out")
             shorts = bool(may_short and asset.get("shortable") and asset.get("easy_to_borrow"))
-            found[symbol] = Abilities(bool(asset.get("fractionable")), shorts, False, False, most)
+            fractions = bool(asset.get("fractionable"))
+            found[symbol] = Abilities(fractions, shorts, crosses=False, fractional_shorts=False, leverage=most)
         return found
 
     def account(self) -> Holdings:
