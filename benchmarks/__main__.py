@@ -20,7 +20,7 @@ from benchmarks.measure import Row  # noqa: E402
 
 def groups(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     """Parts of the table by name, in order."""
-    from benchmarks import commands, env_steps, event_path, growth, inference, replays
+    from benchmarks import commands, env_steps, event_path, first_minute, growth, histories, inference, replays
 
     quick = given.quick
     return {
@@ -32,6 +32,8 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "replay": lambda: replays.event_path(quick),
         "rivals": lambda: replays.rivals(quick, given.vectorbt),
         "commands": lambda: commands.commands(quick),
+        "first": lambda: first_minute.first_minute(quick),
+        "histories": lambda: histories.histories(quick),
         "growth": lambda: growth.growth(quick),
         "minutes": lambda: [] if quick else growth.minutes(given.minutes),
     }

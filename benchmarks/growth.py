@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Bound, Row, in_process, missing
+from benchmarks.histories import History, write_history
+from benchmarks.measure import Bound, Row, in_process
 from benchmarks.panels import START_CASH, random_panel, symbols_of
 from hybrid_bt.bars import Bars
 
 __all__ = ["growth", "minutes"]
 
+MINUTES = 288_000  #: bars; 22 MB of two symbols
 LENGTHS = (2_000, 20_000, 200_000, 1_000_000)
 WIDTHS = (2, 20, 100, 500)
 BARS_OF_WIDTHS = 2_000
@@ -116,11 +119,14 @@ def growth(quick: bool) -> list[Row]:
 
 
 def minutes(path: str | None) -> list[Row]:
-    """A file of one-minute bars with a synthetic second leg, through Cerebro."""
-    if path is None or not Path(path).is_file():
-        return [missing("event path, one-minute bars", "not given: --minutes PATH of one symbol's bars")]
-    none = Bound("figure", math.nan)
-    return _row("minutes", [path], "event path, one-minute bars, 2 assets", none, MINUTES_MB)
+    """A file of one-minute bars, or made-up ones, with a synthetic second leg, through Cerebro."""
+    none, what = Bound("figure", math.nan), "event path, one-minute bars, 2 assets"
+    if path is not None:
+        return _row("minutes", [path], what, none, MINUTES_MB)
+    with tempfile.TemporaryDirectory() as folder:
+        made = History(MINUTES, 1)
+        write_history(made, Path(folder, "data"))
+        return _row("minutes", [f"{folder}/data/{symbols_of(1)[0]}.csv"], what, none, MINUTES_MB)
 
 
 if __name__ == "__main__":

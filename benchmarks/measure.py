@@ -114,13 +114,15 @@ sys.exit(done.returncode)
 """
 
 
-def in_process(arguments: Sequence[str], python: str = sys.executable) -> Process:
+def in_process(arguments: Sequence[str], python: str = sys.executable, folder: str | None = None) -> Process:
     """Run Python in a process of its own, with its peak memory; `CalledProcessError` if it fails.
 
-    It keeps compiled modules, as an installation has them, also where this process was told not to.
+    It keeps compiled modules, as an installation has them, also where this process was told not to. In a `folder` it
+    knows what is installed, and nothing of this checkout.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    told = {"PYTHONDONTWRITEBYTECODE"} | ({"PYTHONPATH"} if folder else set())
+    environment = {name: value for name, value in os.environ.items() if name not in told}
     watched = [sys.executable, "-c", _WATCH, python, *arguments]
-    done = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    done = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=folder)
     figures, _, printed = done.stdout.partition("\n")
     return Process(*map(float, figures.split()), printed)
