@@ -15,7 +15,7 @@ from benchmarks.commands import RUN
 from benchmarks.measure import Bound, Row, in_process
 from benchmarks.panels import symbols_of
 
-__all__ = ["histories", "write_history"]
+__all__ = ["History", "histories", "write_history"]
 
 MINUTES_A_DAY = 390
 
