@@ -76,7 +76,7 @@ def minute_bars(path: Path) -> Bars:
         gaps.append(gap)
     second = 0.5 * first * np.exp(gaps)[:, np.newaxis]
     panel = np.stack([first, second], axis=1)
-    names = (path.stem.split("_")[0], symbols_of(1)[0])
+    names = path.stem.split("_")[0], "second"
     prices: dict[str, Any] = {"open": panel[:, :, 0], "high": panel.max(axis=2), "low": panel.min(axis=2)}
     return Bars.checked("minutes", names, frame["date"].to_numpy().astype("M8[ns]"), panel[:, :, 3], **prices)
 
