@@ -195,13 +195,12 @@ def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
     int
         One past the last place written.
     """
-    end = first
+    sell = buy = first
+    for size in sizes:
+        buy += size < 0.0
     for i, size in enumerate(sizes):
-        if size < 0.0:
-            queue[end] = i
-            end += 1
-    for i, size in enumerate(sizes):
-        if size > 0.0:
-            queue[end] = i
-            end += 1
-    return end
+        if size != 0.0:
+            queue[sell if size < 0.0 else buy] = i
+            sell += size < 0.0
+            buy += size > 0.0
+    return buy
