@@ -197,6 +197,7 @@ def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:
             price = prices[i] if prices[i] == prices[i] else closes[i]
             value, entry = size * price, entries[i]
             gain = size * (price - entry) if value > 0.0 else 0.0
-            total += _paid(value - gain, leverage)
+            value -= gain
+            total += value if leverage == 1.0 or value <= 0.0 else value / leverage
             total += gain
     return total

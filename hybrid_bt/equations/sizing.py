@@ -197,7 +197,8 @@ def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
     """
     sell = buy = first
     for size in sizes:
-        buy += size < 0.0
+        if size < 0.0:
+            buy += 1
     for i, size in enumerate(sizes):
         if size != 0.0:
             queue[sell if size < 0.0 else buy] = i
