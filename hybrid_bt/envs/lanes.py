@@ -24,8 +24,8 @@ from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW
 from hybrid_bt.equations.rewards import are_ours, paying, remembered
 from hybrid_bt.errors import ConfigError
 
-#: of (lane, first row, last row); of (actions, and `Outcome` written); of (actions, observation written) of lane 0
-Kernels: TypeAlias = tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]
+#: of (lane, first row, last row); makers of one of (actions, and `Outcome` written), and of lane 0 alone
+Kernels: TypeAlias = tuple[Callable[..., None], Callable[[], Callable[..., Any]], Callable[[], Callable[..., Any]]]
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 LEAST_STEPS = 100_000  # interpreted 2 s or more; to be compiled, a reward takes some 7 s
@@ -89,10 +89,8 @@ class Lanes:
     ----------
     waiting : set of int
         Lanes that have to `begin` before the next step: all at first, then those whose episode has ended.
-    shape : tuple
-        Of the actions of a step.
-    n_seen : int
-        Numbers that a lane shows.
+    shape, n_seen : tuple, int
+        Of the actions of a step; how many numbers a lane shows.
     """
 
     def __init__(
@@ -117,9 +115,8 @@ class Lanes:
         terms = () if callable(spec.reward) else spec.reward
         self._fresh_memory = remembered(terms)
         n_rows = FLOAT_ROWS + bool(terms)
-        blank = np.zeros((n_accounts, n_rows, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
-        scalars = np.zeros((n_accounts, SCALARS + len(self._fresh_memory)))
-        self._state: tuple[Any, Any, Any] = *blank, scalars
+        floats, ints = np.zeros((n_accounts, n_rows, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
+        self._state: tuple[Any, ...] = floats, ints, np.zeros((n_accounts, SCALARS + len(self._fresh_memory)))
         is_own, is_long = not are_ours(spec.reward), market.features.size > MOST_LISTED
         #: steps that are still to be interpreted, before a reward of one's own is compiled
         self._left = LEAST_STEPS * (compiled is None and is_own and not is_long and have_numba())
@@ -128,10 +125,14 @@ class Lanes:
             from hybrid_bt.equations.compiled.envs import bound
 
             kernels = bound((spec.act, spec.see, spec.reward), task, n_lanes, cash, self._state, market[:6])
-        self._begin, self._many, self.one = kernels or self._interpreted(spec, market, task, cash)
-        if is_own:
-            self._steps: dict[str, Callable[..., Any]] = {"one": self.one, "many": self._many}
-            self.one, self._many = (partial(self._paid, name) for name in self._steps)
+        self._begin, many, one = kernels or self._interpreted(spec, market, task, cash)
+        self._steps = {"_many": many, "one": one}
+        self._many, self.one = (partial(self._paid if is_own else self._first, name) for name in self._steps)
+
+    def _first(self, name: str, *given: Any) -> Any:  # noqa: ANN401  as the kernel of this name
+        """A step that makes its kernel; from then on that is called itself."""
+        setattr(self, name, self._steps[name]())
+        return getattr(self, name)(*given)
 
     def _interpreted(self, spec: Spec, market: TrackRows, task: Task, cash: float) -> Kernels:
         """On lists, which CPython reads faster than arrays."""
@@ -146,7 +147,7 @@ class Lanes:
         world = World._make((*self._state, *rows, layout, market.lines.tolist(), room, task, NO_TAPE))
         begin = partial(step.begin_lane, world, self.n_lanes, cash)
         rules = spec.act, spec.see, spec.reward if callable(spec.reward) else paying(spec.reward)
-        return begin, partial(step.step_lanes, *rules, world), partial(step.step_lane, *rules, world, 0)
+        return begin, lambda: partial(step.step_lanes, *rules, world), lambda: partial(step.step_lane, *rules, world, 0)
 
     def _paid(self, name: str, *given: Any) -> Any:  # noqa: ANN401  as the kernel of this name
         """A step that a reward of one's own pays; ConfigError where that is no number."""
@@ -156,7 +157,7 @@ class Lanes:
                 fast = self._again(compiled=True)
                 fast.restore(self.state())
                 self._state, self._begin, self._steps = fast._state, fast._begin, fast._steps
-        made = self._steps[name](*given)
+        made = self._steps[name]()(*given)
         end, paid = (made[1], math.isfinite(made[0])) if name == "one" else (made, np.isfinite(given[2]).all())
         if end != BARRED and not paid:
             raise ConfigError("environment: a step paid a reward that is no finite number; mend the function")
@@ -220,8 +221,7 @@ class Lanes:
 
     def book(self, lane: int = 0) -> Book:
         """Of one lane, a copy."""
-        parts: list[Any] = [np.array(part[lane]) for part in self._state[:2]]
-        return book_of(*parts)
+        return book_of(*(np.array(part[lane]) for part in self._state[:2]))
 
     def stands(self, lane: int = 0) -> tuple[int, float]:
         """The row of all tracks that a lane is at, and its equity at the open behind it."""

@@ -188,19 +188,16 @@ def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -
 
 def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:
     """Value of all positions at these prices, where NaN at their last closes, net of what longs borrowed."""
-    closes, sizes, marked = book.close, book.size, book.marked
+    closes, sizes, entries, marked = book.close, book.size, book.entry, book.marked
     total = 0.0
     for k in range(seen):
         i = marked[k]
         size = sizes[i]
         if size != 0.0:
             price = prices[i] if prices[i] == prices[i] else closes[i]
-            value, gain = size * price, 0.0
-            if value > 0.0:
-                gain = size * (price - book.entry[i])
-                value -= gain
-                if leverage != 1.0:
-                    value /= leverage
-            total += value
+            value, entry = size * price, entries[i]
+            gain = size * (price - entry) if value > 0.0 else 0.0
+            value -= gain
+            total += value if leverage == 1.0 or value <= 0.0 else value / leverage
             total += gain
     return total

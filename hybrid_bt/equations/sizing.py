@@ -195,13 +195,13 @@ def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
     int
         One past the last place written.
     """
-    end = first
-    for i, size in enumerate(sizes):
+    sell = buy = first
+    for size in sizes:
         if size < 0.0:
-            queue[end] = i
-            end += 1
+            buy += 1
     for i, size in enumerate(sizes):
-        if size > 0.0:
-            queue[end] = i
-            end += 1
-    return end
+        if size != 0.0:
+            queue[sell if size < 0.0 else buy] = i
+            sell += size < 0.0
+            buy += size > 0.0
+    return buy

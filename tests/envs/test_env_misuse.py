@@ -162,6 +162,8 @@ def test_good_actions_of_other_types_and_layouts_are_the_same_action(how: str) -
         lambda a: a.tolist(),
         lambda a: a.astype(np.float64),
         lambda a: np.stack([a, a], axis=-1)[..., 0],
+        np.asfortranarray,
+        lambda a: a.astype(">f4"),
         lambda a: np.frombuffer(a.tobytes(), np.float32).reshape(a.shape),  # may not be written
     ):
         env = Stepped(EVERY[how]())

@@ -1,6 +1,6 @@
 """`hybrid_bt.equations.env_step` compiled: an environment alone, or lanes of it in one call.
 
-A call takes some 0.06 us per array handed over, and more for a tuple of them: settings travel as one array of numbers,
+A call takes some 0.02 us per array handed over, and more for a tuple of them: settings travel as one array of numbers,
 what is one number a row as one more plane of the panel, and the tape that nobody reads is made of slices.
 """
 
@@ -26,6 +26,7 @@ from hybrid_bt.equations.compiled.compiling import (
     as_tuple,
     frozen,
     jitable,
+    straight,
     takes,
 )
 from hybrid_bt.equations.env_step import Act, Pay, See, Task, World
@@ -171,8 +172,8 @@ def bound(
     cash: float,
     state: Sequence[NDArray[Any]],
     market: tuple[Singles, Floats, Floats, Ints, bool, Floats],
-) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]] | None:
-    """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays; None where numba does not take the reward.
+) -> tuple[Callable[..., None], Callable[[], Callable[..., Any]], Callable[[], Callable[..., Any]]] | None:
+    """`begin_lane`, and makers of `step_lanes` and `step_lane` of lane 0, on arrays; None if numba takes no reward so.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ def bound(
 
     Returns
     -------
-    f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
+    f(lane, first row, last row); makers of f(actions, seen, rewards, ended) and of f(actions, seen).
     """
     act, see, reward = rules  # whose weights and first states are numbers of the lanes, so a kernel has none
     if not callable(reward) and not all(take(term) for term, _ in reward):
@@ -196,4 +197,6 @@ def bound(
     numbers = np.array([*settings, *lines, *room], dtype=np.float64)
     fixed = *state, *map(frozen, (features, panel, said, layout)), numbers
     many, one = _step_kernels(act, see, reward if callable(reward) else tuple((term, 1.0) for term, _ in reward))
-    return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)
+    table, row, whole = np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    begin = partial(_begin, *fixed, n_lanes, cash)
+    return begin, straight(many, fixed, table, table, row, whole), straight(one, fixed, row, row)
