@@ -201,19 +201,24 @@ class Audit(NamedTuple):
         return [finding for check in self.checks for finding in check.findings]
 
     def __repr__(self) -> str:
-        width = max(len(check.name) for check in self.checks)
-        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
-        lines = [self.subject, head]
-        for check in self.checks:
-            result = "clean" if not check.findings else f"found {len(check.findings)}"
-            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
-            lines.append(f"  {check.name:{width}}  {counts}  {result}")
+        wide = [max(map(len, column)) for column in zip(*self.table(), strict=True)]
+        rows = (f"  {row[0]:{wide[0]}}  {' '.join(map(str.rjust, row[1:], wide[1:]))}" for row in self.table())
+        return "\n".join([self.subject, *rows, *self.words()])
+
+    def table(self) -> list[tuple[str, ...]]:
+        """A head and a row for each check."""
+        head = ("check", "bars", "replays", "numbers compared", "orders", "result")
+        counted = ((one, f"found {len(one.findings)}" if one.findings else "clean") for one in self.checks)
+        return [head, *((c.name, *(f"{n:,}" for n in (c.bars, c.replays, c.values, c.orders)), r) for c, r in counted)]
+
+    def words(self) -> list[str]:
+        """What is to be said of them; the verdict comes last."""
         named = _told([line for check in self.checks for line in check.lines], "line, ")
         notes = [f"  note: {note}" for check in self.checks for note in check.notes]
         kinds = {finding.kind for finding in self.findings}
         clean = "clean: lines moved, and no order with them" if any(check.lines for check in self.checks) else "clean"
         verdict = next((said for kind, said in FINDING_KINDS.items() if kind in kinds), clean)
-        return "\n".join([*lines, *_told(self.findings), *named, *notes, verdict])
+        return [*_told(self.findings), *named, *notes, verdict]
 
     def as_json(self) -> str:
         """The same with every finding."""
