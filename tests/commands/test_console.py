@@ -219,6 +219,8 @@ def test_init_writes_a_script_that_runs(mode: str, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     said = invoke("init", "mine.py", "--mode", mode).stdout
     assert said == "wrote mine.py; to run it:\n    python mine.py\n"
+    told = subprocess.run([sys.executable, "mine.py", "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and told.stderr == "" and "prices" in told.stdout
     done = subprocess.run([sys.executable, "mine.py", "tech6"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     theirs = re.sub(r".*/quantstats/.*: UserWarning: .*\n.*\n", "", done.stderr)  # with pandas 3
