@@ -13,6 +13,7 @@ import re
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 from hybrid_bt.feeds.framework import Framework, bt
 
@@ -63,8 +64,9 @@ def thoughts_of(strategy: Framework) -> Thoughts | None:
 
 def _add(strategy: Framework, name: str, labels: Sequence[str], rows: Sequence[float]) -> None:
     """An observer of a class of its own, because Backtrader's lines belong to classes."""
-    lines = [re.sub(r"\W", "_", label) for label in labels]
-    lines = [f"{line}_{i}" if lines.index(line) < i else line for i, line in enumerate(lines)]
+    lines: list[str] = []
+    for line in (re.sub(r"\W", "_", label) for label in labels):
+        lines.append(next(free for i in count() if (free := f"{line}_{i}" if i else line) not in lines))
     shown = {"plot": True, "subplot": True, "plotname": name, "plothlines": [0.0]}
     looks = {line: {"_name": label.removeprefix("target ")} for line, label in zip(lines, labels, strict=True)}
     body = {"__module__": __name__, "_stclock": True, "lines": tuple(lines), "plotinfo": shown, "plotlines": looks}

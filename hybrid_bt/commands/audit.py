@@ -15,6 +15,7 @@ from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, markets_of, shared
+from hybrid_bt.commands.tables import Table, say
 from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
@@ -50,7 +51,11 @@ def main(**flags: Flag) -> None:
     way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
     audits = [_stack(flags, market) for market in markets_of(flags)] if flags["markets"] else [way(flags)]
     for found in audits:
-        echo(*(found.as_json() if flags["as_json"] else repr(found)).splitlines())
+        if flags["as_json"]:
+            echo(*found.as_json().splitlines())
+        else:
+            head, *rows = found.table()
+            say(Table(head, rows, left=("check", "result"), title=found.subject), *found.words(), hang=4)
     if any(found.findings for found in audits):
         raise click.exceptions.Exit(1)
 

@@ -11,11 +11,13 @@ import click
 import numpy as np
 
 from hybrid_bt.bars import say_stamp
-from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters, say
+from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters
+from hybrid_bt.bars.findings import say as told
 from hybrid_bt.bars.stamps import bars_per_year
 from hybrid_bt.commands.console import FILE, Flag, Group, flag, listed, option
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
+from hybrid_bt.commands.tables import say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.files import OURS, whole_folder
 
@@ -152,18 +154,17 @@ def _document(source: Path, seen: Checked, written: list[Path], refusal: str | N
 def _print(source: Path, seen: Checked, written: list[Path], refusal: str | None, *, explain: bool) -> None:
     for one in seen.found:
         remedy = f"; mend: {RULES[one.rule].mend}" if one.severity == "error" else ""
-        echo(say(one) + remedy)
+        say(told(one) + remedy, hang=4)
     shown = seen.read if explain else seen.read[:SHOWN]
     for reading in shown:
-        for line in reading.lines(explain=explain):
-            echo(line)
+        say(*reading.lines(explain=explain), hang=4)
     if len(shown) < len(seen.read):
-        echo(f"and {len(seen.read) - len(shown)} more files; --explain shows all")
-    echo(f"{source}: {seen.span}")
+        say(f"and {len(seen.read) - len(shown)} more files; --explain shows all")
+    say(f"{source}: {seen.span}")
     counts = [sum(one.severity == level for one in seen.found) for level in _SORTED]
-    echo(f"{source}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
+    say(f"{source}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
     if written:
-        echo(f"{len(written)} mended files in {written[0].parent}")
+        say(f"{len(written)} mended files in {written[0].parent}")
     if refusal:
         echo(f"error: not mended: {refusal}", err=True)
 
@@ -172,5 +173,5 @@ def _rules(ctx: click.Context, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         for name, rule in RULES.items():
             actions = "; ".join(f"{mode}: {rule.action(mode)}" for mode in ON_BAD_DATA[1:])
-            echo(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})")
+            say(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})", hang=4)
         ctx.exit(0)

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, did_you_mean
 
 
 class Refused(click.ClickException):
@@ -28,14 +28,27 @@ class Given(click.Command):
     """A command that refuses what is given and empty, as an unset variable of a shell makes it; no value of ours is."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options and arguments, as click reads them."""
+        """Options and arguments, as click reads them; of a flag or a choice that there is not, the nearest."""
+        try:
+            self._refuse_empty(ctx, args)
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flags = [name for param in self.params for name in (*param.opts, *param.secondary_opts)]
+            raise click.NoSuchOption(error.option_name.lower(), error.message, flags, ctx) from None
+        except click.BadParameter as error:
+            choices = getattr(getattr(error.param, "type", None), "choices", ())
+            near = did_you_mean(error.message.partition("'")[2].partition("'")[0], choices).partition("; known")[0]
+            if not near:
+                raise
+            raise click.BadParameter(error.message.removesuffix(".") + near, error.ctx, error.param) from None
+
+    def _refuse_empty(self, ctx: click.Context, args: list[str]) -> None:
         given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args(list(args))[0]
         for param in self.params:
             values = given.get(str(param.name))
             for value in values if isinstance(values, list | tuple) else [values]:
                 if isinstance(value, str) and not value.strip():
                     raise Refused(f"{param.opts[-1]} is empty, as an unset variable is; give a value, or leave it out")
-        return super().parse_args(ctx, args)
 
 
 def check_paths(values: Iterable[object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import click
 from hybrid_bt.commands.console import FILE, command, flag, option, write_out
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
+from hybrid_bt.commands.tables import say
 from hybrid_bt.errors import ConfigError
 
 
@@ -37,10 +39,8 @@ def main(mode: str, file: Path | None, out: Path | None, force: bool) -> None:
     for path in files:
         is_script = path.suffix == ".py"
         write_out(path, (strategy_script(mode, path) if is_script else commented_toml(mode)).encode())
-        how = (
-            f"run it with: python {path}" if is_script else f"use it with: hybrid-bt run --mode {mode} --config {path}"
-        )
-        echo(f"wrote {path}; {how}")
+        how = "python" if is_script else f"hybrid-bt run --mode {mode} --config"
+        say(f"wrote {path}; to {'run' if is_script else 'use'} it:", f"    {how} {shlex.quote(str(path))}")
 
 
 def strategy_script(mode: str, path: Path) -> str:

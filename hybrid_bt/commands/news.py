@@ -62,7 +62,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
         raise
     for reason in skipped:
         echo(f"skipped: {' '.join(reason.split())}", err=True)
-    echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+    say(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
 
 
 @main.command("list", epilog="Example: hybrid-bt news list --symbols KO --since 2020-01-01")
@@ -80,7 +80,7 @@ def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, .
             if number == limit:
                 echo(f"... more; --limit {2 * limit} shows them", err=True)
                 break
-            echo(json.dumps(_plain(document)) if as_json else _line(document))
+            echo(json.dumps(_plain(document))) if as_json else say(_line(document), hang=4)
 
 
 @main.command("show", epilog="Example: hybrid-bt news show 3f2a9c --store news.db")
@@ -96,8 +96,8 @@ def show(name: str, store: Path, as_json: bool) -> None:
         return
     for key, value in plain.items():
         if key != "text":
-            echo(f"{key:14} {', '.join(value) if isinstance(value, list) else value}")
-    echo("", *plain["text"].splitlines())
+            say(f"{key:14} {', '.join(value) if isinstance(value, list) else value}", hang=4)
+    say("", *plain["text"].splitlines())
 
 
 @main.command("check", epilog="Example: hybrid-bt news check --store news.db")
@@ -111,7 +111,7 @@ def check(store: Path, as_json: bool) -> None:
         echo(*json.dumps(found, indent=2).splitlines())
     else:
         for key, value in found.items():
-            echo(f"{key.replace('_', ' '):40} {value}")
+            say(f"{key.replace('_', ' '):40} {value}", hang=4)
     if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
         raise click.exceptions.Exit(FOUND)
 

@@ -50,7 +50,7 @@ def main(**flags: Flag) -> None:
         title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
         say(Table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
         if found.pairs:
-            echo(f"--pairs {','.join(found.pairs)}")
+            echo(f"--pairs={','.join(found.pairs)}")
     if flags["out"]:
         head = (*(["market"] if named else []), *Candidate._fields)
         write_out(flags["out"], csv_of_rows((head, *(row.values() for row in listed))).encode())

@@ -17,6 +17,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
+from hybrid_bt.commands.tables import say
 from hybrid_bt.config.facts import Quantity, quantities
 from hybrid_bt.config.task import Case
 
@@ -63,9 +64,7 @@ def main(**flags: Flag) -> None:
         found = [difference._asdict() for difference in differences]
         echo(json.dumps({"title": title, "equal": equal, "differences": found}))
     else:
-        echo(title)
-        for difference in differences:
-            on = f" on {difference.at}" if difference.at else ""
-            echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
-        echo("equal" if equal else "different")
+        told = ((d.quantity, d.largest, f" on {d.at}" if d.at else "") for d in differences)
+        lines = (f"  {quantity:18} largest difference {largest:.3g}{on}" for quantity, largest, on in told)
+        say(title, *lines, "equal" if equal else "different", hang=4)
     raise click.exceptions.Exit(0 if equal else 1)

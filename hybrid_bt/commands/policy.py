@@ -15,6 +15,7 @@ import click
 from hybrid_bt.commands.console import AMOUNT, DAY, FILE, Flag, Group, check_trainers, flag, listed, option
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
+from hybrid_bt.commands.tables import say
 from hybrid_bt.errors import PolicyError
 
 COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
@@ -46,7 +47,7 @@ def show(file: Path, as_json: bool) -> None:
     shown["gradient_steps"] = shown["gradient_steps"] or "not recorded"
     width = max(map(len, shown))
     for name, value in shown.items():
-        echo(f"{name:{width}}  {_plain(value)}")
+        say(f"{name:{width}}  {_plain(value)}", hang=4)
 
 
 def _plain(value: object) -> str:
@@ -114,7 +115,8 @@ def import_sb3(model: Path, observation: str | None, out: Path, seed: int | None
         policy = import_model(model, _names(observation) if observation else None, out, stated, **ways)
     except PolicyError as error:  # names out of a file may be long
         raise PolicyError(str(error)[:MAX_MESSAGE]) from error
-    echo(f"{out}: {policy.manifest.kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
+    made = policy.manifest
+    say(f"{out}:", f"    {made.kind} from {made.results['imported_from']}, sha256 {policy.sha256}")
 
 
 def _names(text: str) -> list[str]:

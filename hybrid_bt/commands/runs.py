@@ -60,9 +60,9 @@ def main(compared: tuple[str, ...], ledger: Path, last: int, as_json: bool) -> N
     say(Table(_COLUMNS, rows, left=_TEXTS, spare=_SPARE))
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
-        echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
+        say(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
     if found.damaged:
-        echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
+        say(f"{found.damaged} damaged line(s) in {ledger} were passed over")
 
 
 def _trials(ledger: Path) -> TrialLedger:

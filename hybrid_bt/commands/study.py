@@ -119,7 +119,7 @@ def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
     for page, text in after.items():
         if text != before[page] and not flags["check"]:
             write_whole(page, text.encode())
-            echo(f"wrote the results in {page}")
+            say(f"wrote the results in {page}")
     return after == before
 
 
@@ -206,7 +206,7 @@ def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
     seeds, steps = tuple(range(flags["seeds"] or 1)), (flags["sac_steps"], flags["ppo_steps"])
     sac_seconds = steps[0] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND
     seconds = sac_seconds + steps[1] * len(seeds) / PPO_STEPS_PER_SECOND + START_SECONDS
-    echo(
+    say(
         f"about {seconds * len(windows) / flags['jobs'] / 60.0:.0f} minutes for {len(windows)} windows x {len(seeds)} "
         "seeds on cores of 2026; what is done is kept, so it may be interrupted",
         err=True,

@@ -7,6 +7,7 @@ then in parts, one below another, each behind the columns that tell its rows apa
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -36,12 +37,12 @@ class Table(NamedTuple):
     keys: int = 1  #: columns that say what a row is about, and begin each part
 
 
-def say(*found: str | Table) -> None:
-    """Print lines and tables."""
+def say(*found: str | Table, hang: int = 0, err: bool = False) -> None:
+    """Print lines and tables; a line that is broken goes on `hang` columns further in than it begins."""
     from rich.console import Console
 
     with unclocked():
-        _print(Console(width=shutil.get_terminal_size().columns), found)
+        _print(Console(width=shutil.get_terminal_size().columns, stderr=err), found, hang)
 
 
 def printed(*found: str | Table, width: int = PAGE_WIDTH) -> str:
@@ -53,13 +54,20 @@ def printed(*found: str | Table, width: int = PAGE_WIDTH) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _print(console: Console, found: Iterable[str | Table]) -> None:
+def _print(console: Console, found: Iterable[str | Table], hang: int = 0) -> None:
+    from rich.cells import cell_len
     from rich.text import Text
 
     def line(text: str, style: str = "") -> None:
         """A path that is longer than a line stays one word, to be copied."""
-        lines = textwrap.fill(shown(text), console.width, break_long_words=False, break_on_hyphens=False)
-        console.print(Text(lines, style), highlight=False, soft_wrap=True)
+        words, lines = re.findall(" *[^ ]+", shown(text)) or [""], [""]
+        further = " " * (len(words[0]) - len(words[0].lstrip()) + hang)
+        for word in words:
+            if lines[-1].strip() and cell_len(lines[-1] + word) > console.width:
+                lines.append(further + word.lstrip())
+            else:
+                lines[-1] += word
+        console.print(Text("\n".join(lines), style), highlight=False, soft_wrap=True)
 
     for one in found:
         if not isinstance(one, Table):
@@ -91,23 +99,36 @@ def _drawn(table: Table, width: int) -> Iterator[Drawn]:
     head = [textwrap.fill(name, max(room, 1)) for name, room in zip(head, least, strict=True)]
     every, kept = range(len(head)), [i for i, name in enumerate(table.head) if name not in table.spare]
 
-    def fits(columns: Sequence[int], gap: int = 2) -> bool:
-        return sum(least[i] for i in columns) + gap * (len(columns) - 1) <= width
+    def room(columns: Sequence[int], gap: int = 2) -> int:
+        return width - sum(least[i] for i in columns) - gap * (len(columns) - 1)
+
+    def part(columns: Sequence[int], gap: int = 2) -> Drawn:
+        """Its first columns of words get what room is left."""
+        widths, more = list(least), room(columns, gap)
+        for i in (i for i in columns if table.head[i] in table.left):
+            widths[i] += min(more, max(widest[i] - least[i], 0))
+            more -= widths[i] - least[i]
+        return _part(table, head, rows, widths, columns, box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0))
 
     for columns, gap in ((every, 2), (kept, 2), (kept, 1)):
-        if fits(columns, gap):
-            yield _part(table, head, rows, least, columns, box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0))
+        if room(columns, gap) >= 0:
+            yield part(columns, gap)
             return
-    others = kept[table.keys :]
+    keys, others = kept[: table.keys], kept[table.keys :]
+    figures = max((least[i] for i in others if table.head[i] not in table.left), default=1)
+    fair = (width - figures) // len(keys) - 2
+    for i in (i for i in kept if table.head[i] in table.left):  # words are broken where a figure would be
+        beside = sum(least[j] if i in others else min(least[j], fair) for j in keys if j != i) + 2 * len(keys)
+        least[i] = max(min(least[i], width - beside - (0 if i in others else figures)), 1)
     while others:
-        part = [*kept[: table.keys], others.pop(0)]
-        while others and fits([*part, others[0]]):
-            part.append(others.pop(0))
-        yield _part(table, head, rows, least, part, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        columns = [*keys, others.pop(0)]
+        while others and room([*columns, others[0]]) >= 0:
+            columns.append(others.pop(0))
+        yield part(columns)
 
 
 def _part(
-    table: Table, head: list[str], rows: list[list[str]], least: list[int], columns: Sequence[int], **bare: _Look
+    table: Table, head: list[str], rows: list[list[str]], widths: list[int], columns: Sequence[int], **bare: _Look
 ) -> Drawn:
     """Some columns of a table; `bare` is how one without a frame is drawn."""
     from rich.table import Table as Drawn
@@ -117,7 +138,7 @@ def _part(
     for i in columns:
         left = table.head[i] in table.left
         how: dict[str, _Look] = {"justify": "left" if left else "right", "overflow": "fold"}
-        drawn.add_column(Text(head[i]), min_width=least[i], no_wrap=not left, **how)
+        drawn.add_column(Text(head[i]), width=widths[i], no_wrap=not left, **how)
     for row in rows:
         drawn.add_row(*(Text(row[i]) for i in columns))
     return drawn

@@ -1,9 +1,8 @@
-"""What `trade` and `advise` share: what their flags name, and how it is printed, within 80 columns."""
+"""What `trade` and `advise` share: what their flags name, and how it is printed."""
 
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from hybrid_bt.trade.trader import Reads, Step, Trader
     from hybrid_bt.trade.words import Line
 
-COLUMNS = 80
 MOST_ALARMS = 5  #: printed, the latest; the log has them all
 
 
@@ -89,7 +87,7 @@ def print_step(trader: Trader, step: Step, how: str, *, is_dry: bool) -> None:
 def print_alarms(alarms: Sequence[Mapping[str, object]]) -> None:
     """To standard error, whatever else is silent."""
     for one in alarms[-MOST_ALARMS:]:
-        echo(*textwrap.wrap(f"ALARM {one['event']}: {one['why']}", COLUMNS, subsequent_indent="    "), err=True)
+        say(f"ALARM {one['event']}: {one['why']}", hang=4, err=True)
 
 
 def _print_lines(lines: Sequence[Line], regime: str, title: str) -> None:
@@ -105,8 +103,7 @@ def _print_lines(lines: Sequence[Line], regime: str, title: str) -> None:
         for line in lines
     ]
     say(Table(head, rows, left=("symbol",), title=title))
-    for text in (regime, *(f"{line.symbol}: {line.reason}" for line in lines)):
-        echo(*textwrap.wrap(text, COLUMNS, subsequent_indent="    "))
+    say(regime, *(f"{line.symbol}: {line.reason}" for line in lines), hang=4)
 
 
 def print_status(state: Path, *, as_json: bool) -> None:
@@ -118,7 +115,7 @@ def print_status(state: Path, *, as_json: bool) -> None:
         echo(json.dumps(plain(told)))
         return
     apart = "-" if told["difference_bps"] is None else f"{told['difference_bps']:+.2f}"
-    echo(
+    say(
         f"{told['bar']}, {told['bars']} bars since {told['begun']}",
         f"equity {told['equity']:,.2f}, in a backtest {told['backtest_equity']:,.2f} ({apart} bps)",
         f"cash {told['cash']:,.2f}; {told['fills']} fills, slippage {told['slippage_bps']:+.2f} bps",
@@ -126,7 +123,6 @@ def print_status(state: Path, *, as_json: bool) -> None:
     both = told["positions"], told["backtest_positions"]
     rows = [[symbol, *(f"{of.get(symbol, 0.0):,.6g}" for of in both)] for symbol in sorted({*both[0], *both[1]})]
     say(Table(["symbol", "held", "in a backtest"], rows, left=("symbol",)))
-    echo(*(f"pending: {order['size']:+,.6g} {order['symbol']}" for order in told["pending"]))
-    echo(f"{told['alarms']} alarms")
-    for one in told["last_alarms"][-MOST_ALARMS:]:
-        echo(*textwrap.wrap(f"{one['time']} {one['event']}: {one['why']}", COLUMNS, subsequent_indent="    "))
+    say(*(f"pending: {order['size']:+,.6g} {order['symbol']}" for order in told["pending"]))
+    say(f"{told['alarms']} alarms")
+    say(*(f"{one['time']} {one['event']}: {one['why']}" for one in told["last_alarms"][-MOST_ALARMS:]), hang=4)

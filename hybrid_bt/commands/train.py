@@ -14,6 +14,7 @@ from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trai
 from hybrid_bt.commands.ending import echo, unclocked
 from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
+from hybrid_bt.commands.tables import say
 from hybrid_bt.commands.train_agent import parts_of, train_agent, with_settings
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.train.spec import ALGOS
@@ -102,7 +103,7 @@ def main(kind: str | None, **flags: Flag) -> None:
             train_agent(lesson, flags, out)
             return
         policy = learn(kind, lesson, out)
-    echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
+    say(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
 def _default_out(kind: str | None, flags: Flags) -> Path:
@@ -132,7 +133,7 @@ def _shipped(flags: Flags, folder: Path) -> None:
         for made, shipped in rebuild(lesson, folder):
             differences = compare(made, shipped)
             verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
-            echo(f"{made.name}: {verdict}")
+            say(f"{made.name}: {verdict}")
             all_same &= not differences
     if not all_same:
         raise click.exceptions.Exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_bt.commands.console import Flags
-from hybrid_bt.commands.ending import echo
+from hybrid_bt.commands.tables import say
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, trial_of
 
@@ -88,12 +88,12 @@ def train_agent(lesson: Lesson, flags: Flags, out: Path) -> None:
         raise ConfigError("[tune] says what is sought, and nothing is; give --tune TRIALS, or drop the section")
     said = learn_agent(lesson, out, **results)
     left_out = said["results"].get("left_out")
-    echo(f"{out}: {said['algo']} of {said['env']}-v0, {len(said['seeds'])} members, learned until {said['train_end']}")
+    say(f"{out}: {said['algo']} of {said['env']}-v0, {len(said['seeds'])} members, learned until {said['train_end']}")
     if left_out:
         gain, error = left_out["gain"], left_out["standard_error"]
-        echo(f"on markets left out: Sharpe {gain:+.3f} over an action that is held, standard error {error:.3f}")
+        say(f"on markets left out: Sharpe {gain:+.3f} over an action that is held, standard error {error:.3f}")
     elif lesson.valid_end is None and lesson.rehearse_to is None:
-        echo("judged on nothing that it did not learn from: name several --markets, or --valid-end")
+        say("judged on nothing that it did not learn from: name several --markets, or --valid-end")
 
 
 def _tuned(lesson: Lesson, flags: Flags, ledger: Path) -> tuple[Lesson, dict[str, Any]]:
@@ -105,11 +105,11 @@ def _tuned(lesson: Lesson, flags: Flags, ledger: Path) -> tuple[Lesson, dict[str
     for trial in tune(lesson, space_of(parts_of(flags["config"])["tune"], lesson), flags["tune"]):
         trials.append(trial)
         gain = f"gain {trial.gain:+.3f} on {len(trial.judged)} markets"
-        echo(f"trial {trial.number}: {gain}, {trial.ended}: {trial.settings}")
+        say(f"trial {trial.number}: {gain}, {trial.ended}: {trial.settings}")
         for line in () if flags["no_ledger"] else _lines(trial, lesson):
             append_trial(ledger, line)
     found = best(trials)
-    echo(f"trial {found.number} is the best of {len(trials)} on markets left out, by which it was chosen")
+    say(f"trial {found.number} is the best of {len(trials)} on markets left out, by which it was chosen")
     spec = lesson.agent._replace(settings={**lesson.agent.settings, **found.settings})
     return lesson._replace(agent=spec), {"trials": len(trials), "best": found.number, "gain": found.gain}
 

@@ -204,7 +204,7 @@ def test_init_writes_a_file_that_run_takes_and_never_replaces_one(tmp_path: Path
 
 def test_init_takes_its_file_without_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert invoke("init", "my.toml").stdout.startswith("wrote my.toml; use it with: hybrid-bt run")
+    assert invoke("init", "my.toml").stdout.startswith("wrote my.toml; to use it:\n    hybrid-bt run")
     assert invoke("init").exit_code == 0
     assert (tmp_path / "my_strategy.py").exists()
     written = {path.name: path.read_text() for path in tmp_path.glob("*.toml")}
@@ -218,7 +218,9 @@ def test_init_takes_its_file_without_a_flag(tmp_path: Path, monkeypatch: pytest.
 def test_init_writes_a_script_that_runs(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     said = invoke("init", "mine.py", "--mode", mode).stdout
-    assert said == "wrote mine.py; run it with: python mine.py\n"
+    assert said == "wrote mine.py; to run it:\n    python mine.py\n"
+    told = subprocess.run([sys.executable, "mine.py", "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and told.stderr == "" and "prices" in told.stdout
     done = subprocess.run([sys.executable, "mine.py", "tech6"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     theirs = re.sub(r".*/quantstats/.*: UserWarning: .*\n.*\n", "", done.stderr)  # with pandas 3

@@ -28,6 +28,12 @@ N = 60
 Change = Callable[[pd.DataFrame], Any]
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are looked for are not broken."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 def sound(n: int = N, seed: int = 1, start: str = "2021-01-04") -> pd.DataFrame:
     """A random walk of business days with ranges and volume."""
     rng = np.random.default_rng(seed)

@@ -58,6 +58,30 @@ def refused(answer: Result) -> str:
     return answer.stderr
 
 
+def slips(word: str, first: int) -> set[str]:
+    """A word with a letter dropped, doubled, or exchanged with the next, or in capitals."""
+    i = (first + len(word)) // 2
+    return {word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[:first] + word[first:].upper()} | {
+        word[:i] + word[i + 1 :][:1] + word[i] + word[i + 2 :]
+    }
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_slip_in_a_flag_or_a_choice_gets_the_nearest(name: str) -> None:
+    """Regression: no word of `--MODE`, nor which of its values `stabel` was to be."""
+    options = [one for one in LEAVES[name].params if isinstance(one, click.Option) and not one.hidden]
+    flags = {flag for one in options for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")}
+    tried = [([slip], flag) for flag in flags for slip in slips(flag, 2) - flags]
+    for one in (one for one in options if isinstance(one.type, click.Choice)):
+        choices = [choice for choice in one.type.choices if len(choice) > 3]  # of three letters, more than one is near
+        tried += [
+            ([one.opts[0], slip], f"did you mean {c!r}") for c in choices for slip in slips(c, 0) - {*one.type.choices}
+        ]
+    for words, meant in tried:
+        answer = CliRunner().invoke(cli.main, [*name.split(), *words])
+        assert answer.exit_code == 2 and meant in answer.stderr, (words, answer.output)
+
+
 @pytest.mark.parametrize("empty", ["", " "])
 @pytest.mark.parametrize(("name", "param"), GIVEN)
 def test_what_is_given_and_empty_is_refused(name: str, param: str, empty: str) -> None:

@@ -86,7 +86,7 @@ def test_the_command_prints_what_run_takes(tmp_path: Path) -> None:
     flags = ["--symbols", "MSFT,KO,PEP,MRK,PFE", "--out", str(out), "--top", "1"]
     answer = CliRunner().invoke(main, flags)
     assert answer.exit_code == 0 and "half-life" in answer.stdout and "distance" in answer.stdout
-    chosen = answer.stdout.splitlines()[-1].removeprefix("--pairs ").split(",")
+    chosen = answer.stdout.splitlines()[-1].removeprefix("--pairs=").split(",")
     rows = listed(*flags)
     assert [row["pair"] for row in rows if row["chosen"]] == chosen and len(chosen) > 1
     assert out.read_text().splitlines()[0] == ",".join(Candidate._fields)

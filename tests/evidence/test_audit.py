@@ -36,6 +36,12 @@ BARS = random_bars(300, 3)
 STACK = stack_of(BARS, load_config("stable"), stand_ins())
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are looked for are not broken."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 def audit(name: str, *more: str) -> Any:
     return CliRunner().invoke(main, ["--strategy", f"planted_leaks:{name}", *SPAN, *more])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import backtrader as bt
@@ -75,6 +76,19 @@ def test_names_that_are_no_identifiers_get_lines_of_their_own() -> None:
     (strategy,) = cerebro.run()
     assert strategy.stats.targets.lines.getlinealiases() == ("target_BRK_B", "target_BRK_B_1", "target_X_Y")
     assert not hasattr(strategy.stats, "zscores")
+
+
+def test_every_symbol_has_its_own_line_whatever_the_names() -> None:
+    """Regression: A., A- and A:_1 had two lines, A__1 twice, so that one showed another's targets."""
+    for names in permutations(("A~", "A-", "A__1")):
+        cerebro = bt.Cerebro()
+        for feed, name in zip(to_feeds(BARS), names, strict=True):
+            cerebro.adddata(feed, name=name)
+        cerebro.addstrategy(HybridStrategy, record=True)
+        (strategy,) = cerebro.run()
+        lines, made = strategy.stats.targets.lines.getlinealiases(), strategy.recorder.decisions().target
+        for i, name in enumerate(lines):
+            np.testing.assert_array_equal(line(strategy, "targets", name), made[:, i])
 
 
 def test_the_plot_draws_them_without_a_screen(tmp_path: Path) -> None:

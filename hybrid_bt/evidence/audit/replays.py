@@ -117,6 +117,7 @@ class Check:
     findings: list[Leak] = field(default_factory=list)
     lines: list[Leak] = field(default_factory=list)  #: the like of indicators and observers, where nothing else moved
     notes: list[str] = field(default_factory=list)
+    result = property(lambda self: f"found {len(self.findings)}" if self.findings else "clean")
     reacted: bool = False  #: whether orders behind a cut came on other bars or sides where prices there were others
 
     def compare(
@@ -201,27 +202,28 @@ class Audit(NamedTuple):
         return [finding for check in self.checks for finding in check.findings]
 
     def __repr__(self) -> str:
-        width = max(len(check.name) for check in self.checks)
-        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
-        lines = [self.subject, head]
-        for check in self.checks:
-            result = "clean" if not check.findings else f"found {len(check.findings)}"
-            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
-            lines.append(f"  {check.name:{width}}  {counts}  {result}")
+        wide = [max(map(len, column)) for column in zip(*self.table(), strict=True)]
+        rows = (f"  {row[0]:{wide[0]}}  {' '.join(map(str.rjust, row[1:], wide[1:]))}" for row in self.table())
+        return "\n".join([self.subject, *rows, *self.words()])
+
+    def table(self) -> list[tuple[str, ...]]:
+        """A head and a row for each check."""
+        rows = ((c.name, *(f"{n:,}" for n in (c.bars, c.replays, c.values, c.orders)), c.result) for c in self.checks)
+        return [("check", "bars", "replays", "numbers compared", "orders", "result"), *rows]
+
+    def words(self) -> list[str]:
+        """What is to be said of them; the verdict comes last."""
         named = _told([line for check in self.checks for line in check.lines], "line, ")
-        notes = [f"  note: {note}" for check in self.checks for note in check.notes]
-        kinds = {finding.kind for finding in self.findings}
+        notes = (f"  note: {note}" for check in self.checks for note in check.notes)
         clean = "clean: lines moved, and no order with them" if any(check.lines for check in self.checks) else "clean"
-        verdict = next((said for kind, said in FINDING_KINDS.items() if kind in kinds), clean)
-        return "\n".join([*lines, *_told(self.findings), *named, *notes, verdict])
+        found = (said for kind, said in FINDING_KINDS.items() if kind in {f.kind for f in self.findings})
+        return [*_told(self.findings), *named, *notes, next(found, clean)]
 
     def as_json(self) -> str:
         """The same with every finding."""
         leaks = ("findings", "lines")
-        found = ({name: [one._asdict() for one in getattr(check, name)] for name in leaks} for check in self.checks)
-        told = [vars(check) | plain for check, plain in zip(self.checks, found, strict=True)]
-        answer = {"subject": self.subject, "clean": not self.findings}
-        return json.dumps(answer | {"checks": told}, indent=2)
+        told = [vars(c) | {name: [one._asdict() for one in getattr(c, name)] for name in leaks} for c in self.checks]
+        return json.dumps({"subject": self.subject, "clean": not self.findings, "checks": told}, indent=2)
 
 
 def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
