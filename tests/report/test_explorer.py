@@ -7,16 +7,23 @@ import dataclasses
 import json
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_cases import make_record
 
+from hybrid_bt import run_backtest
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
+from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.brain.laid import ManagedPaths
+from hybrid_bt.brain.limits import listed
 from hybrid_bt.config import load_config
+from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.guard_limits import RULES
+from hybrid_bt.feeds import as_market
 from hybrid_bt.report.explorer import page, write_explorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -251,6 +258,76 @@ def test_rules_of_the_guard_are_told_where_they_bound_and_only_there(browser, tm
     assert "a policy or a leg failed: what is held stays" in tab.inner_text("#why")
     tab.evaluate("explain(0, 42)")
     assert "guard" not in tab.inner_text("#why").lower()
+
+
+class Desk:
+    """Documents that advise on every bar."""
+
+    def stage(self, stamps: Stamps, row: int) -> Desk:
+        return self
+
+    def advise(self, moment: datetime) -> Advice:
+        risk = [1.0 + (moment.toordinal() + 3 * i) % 5 for i in range(6)]
+        return Advice(risk, [0.0] * 6, -0.9 if moment.day % 2 else 0.9, 0.8, moment.day == 3)
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+    def notes(self) -> list[str]:
+        return []
+
+    def trial(self, config: object) -> dict[str, object]:
+        return {}
+
+
+def with_gaps(bars: Bars) -> Bars:
+    gone = np.random.default_rng(1).random(bars.close.shape) < 0.03
+    gone[0] = gone[-1] = False
+    prices = [np.where(gone, np.nan, one) for one in (bars.open, bars.high, bars.low, bars.close)]
+    return Bars(bars.name, bars.symbols, bars.stamps, *prices, np.where(gone, 0.0, bars.volume))
+
+
+SAID = """() => Array.from({ length: N }, (_, i) => Array.from({ length: T }, (_, t) =>
+    [mixWords(i, t), limitWords(i, t), regimeWords(t)].map((text) => text.replace(/<[^>]*>/g, ""))))"""
+TARGET = re.compile(r"Target (\S+?)(, the mix as it is| in place of \S+?)(?:, held there by (.*))?\.")
+RUNS = {
+    "plain": {},
+    "aggressive": {"mode": "aggressive"},
+    "pairs alone": {"config": {"sac": {"enabled": False}}},
+    "base alone, no gate": {"config": {"kalman": {"enabled": False}, "gate": {"enabled": False}}},
+    "guard": {"config": {"guard": {"asset_limit": 0.12, "drawdown_limit": 0.05}}},
+    "guard that never acts": {"config": {"guard": {"daily_loss_limit": 0.9}}},
+    "documents": {"mode": "aggressive", "news": Desk()},
+}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", RUNS)
+def test_numbers_on_the_screen_multiply_and_add_up_to_the_target(browser, tmp_path: Path, name: str):
+    """Of every bar and symbol; a factor that is in the weights already is not said once more."""
+    market = as_market("tech6", None)
+    run = run_backtest(Market("gaps", with_gaps(market.bars), market.pairs), engine="replay", **RUNS[name])
+    tab = opened(browser, run, tmp_path)
+    wanted, words = run.decisions, run.limits.words()
+    before = wanted.managed.proposed if wanted.managed else wanted.wanted
+    by = run.limits.holding()
+    for i, of_symbol in enumerate(tab.evaluate(SAID)):
+        for t, (mix, limits, regime) in enumerate(of_symbol):
+            mix, limits = mix.replace("\u2212", "-"), limits.replace("\u2212", "-")
+            terms, mixed = mix.rstrip(".").split(" = ")
+            pairs = [[float(x) for x in term.split(" × ")] for term in terms.split(" + ")]
+            room = 0.0005 * (1.01 + sum(w + abs(a) for w, a in pairs))
+            assert abs(sum(w * a for w, a in pairs) - float(mixed)) <= room, mix
+            assert [f"{w:.3f}" for w, _ in pairs] == re.findall(r"weighs (\d+\.\d{3})", regime)
+            said = re.fullmatch(
+                r"Target (\S+)(, the mix as it is| in place of \S+?)(?:, held there by (.*))?\.", limits
+            )
+            assert said, limits
+            target, instead, held = said.groups()
+            assert abs(float(target) - before[t, i]) <= 0.000501
+            assert instead == (", the mix as it is" if target == mixed else f" in place of {mixed}")
+            assert (held or "") == listed(words, int(by[t, i]))
+    assert "the scale of the base" in regime or name == "pairs alone"
 
 
 def rules_mask(*names: str) -> int:
