@@ -62,7 +62,7 @@ function mixWords(i, t) {
   return `${terms} = <b>${signed(at("fused", t, i), 3)}</b>.`;
 }
 
-const line = (head, text, more = "") => `<p class="${more}"><span class="head">${head}</span>${text}</p>`;
+const line = (head, text, more = "") => `<p class="${more}"><span class="head">${head}</span> ${text}</p>`;
 
 function limitWords(i, t) { // the weights hold the scale of the base already: nothing is multiplied here
   const target = {{managed:proposed(i, t, }}at(arrays.wanted ? "wanted" : "target", t, i){{managed:)}}, [mixed, left] = [at("fused", t, i), target].map((x) => signed(x, 3));
