@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_cases import make_record
+from report_cases import T, make_record
+from trade_cases import Desk as TradeDesk
+from trade_cases import small
 
 from hybrid_bt import run_backtest
 from hybrid_bt.bars import Bars
@@ -25,6 +27,10 @@ from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.guard_limits import RULES
 from hybrid_bt.feeds import as_market
 from hybrid_bt.report.explorer import page, write_explorer
+from hybrid_bt.report.quantstats_page import Beside
+from hybrid_bt.report.tearsheet import Tearsheet
+from hybrid_bt.trade.page import write_page
+from hybrid_bt.trade.status import read_standing
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SANDBOX = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -477,6 +483,44 @@ def test_paper_shows_what_is_chosen_and_every_word_of_it(browser, tmp_path: Path
     style = "(at) => getComputedStyle(document.querySelector(at))"
     assert tab.evaluate(f"({style})('button[aria-pressed=true]').printColorAdjust") == "exact"
     assert tab.evaluate(f"({style})('aside').maxHeight") == "none" and not tab.is_visible("#keys")
+
+
+def a_tearsheet(folder: Path) -> Path:
+    with Beside() as beside:
+        return Tearsheet(make_record(2 * T), folder, "claim: a long sentence, of which no word is cut", beside).finish()
+
+
+def our_page_alone(folder: Path) -> Path:
+    with Beside() as beside, pytest.warns(UserWarning, match="ours alone"):
+        beside.outcome = lambda: ("quantstats is not here", {})  # type: ignore[method-assign]
+        return Tearsheet(make_record(), folder, "claim: none", beside).finish()
+
+
+def a_live_page(folder: Path) -> Path:
+    desk = TradeDesk(folder, small())
+    desk.walk("2020-02-28")
+    return write_page(read_standing(folder / "s"), "an account", folder)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "made", [lambda folder: write_explorer(make_record(), folder), a_tearsheet, our_page_alone, a_live_page]
+)
+def test_pages_fit_a_telephone_and_ask_nobody_for_anything(browser, tmp_path: Path, made):
+    context = browser.new_context(viewport={"width": 360, "height": 780}, is_mobile=True)
+    tab, asked = context.new_page(), []
+    tab.on("request", lambda request: asked.append(request.url))
+    address = made(tmp_path).as_uri()
+    tab.goto(address)
+    assert tab.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [360, 360]
+    for text in tab.locator("svg[role=img] text, p, li, .first > div:first-of-type td").all():
+        box = text.bounding_box()
+        assert box is None or box["x"] + box["width"] <= 361.0, text.text_content()
+    sizes = tab.eval_on_selector_all(
+        "svg[role=img] text", "all => all.map((one) => one.getBoundingClientRect().height)"
+    )
+    assert all(size > 9.0 for size in sizes)
+    assert [url for url in asked if not url.startswith("data:")] == [address]
 
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> {{plotly}} & "more"'
