@@ -52,15 +52,15 @@ class Limits(NamedTuple):
 
     def holding(self) -> NDArray[np.uint8]:
         """(T, N) the limits that hold each target, before guard and multipliers, as a mask."""
-        targets, factor = self._proposed(self.risk)
+        targets, factor = self.proposed(self.risk)
         found: NDArray[np.uint8] = np.uint8(1 << len(LIMITS)) * ((factor < 1.0)[:, None] & (targets != 0.0))
         for bit, name in enumerate(LIMITS):
             risk = self.risk._replace(**{name: getattr(self.risk, name) * TIGHTER})
-            apart = np.abs(self._proposed(risk)[0] - targets)
+            apart = np.abs(self.proposed(risk)[0] - targets)
             found |= np.uint8(1 << bit) * (apart > ROUNDING * (1.0 + np.abs(targets)))
         return found
 
-    def _proposed(self, risk: RiskParams) -> tuple[FloatArray, FloatArray]:
+    def proposed(self, risk: RiskParams) -> tuple[FloatArray, FloatArray]:
         """(T, N) targets and the factor in them, (T,), that keeps the gross exposure at r' to that at r."""
         settled, (plain, moved) = self._settled(self.regime, risk), (self.opinions.regime, self.regime)
         factor = np.ones(len(moved))

@@ -83,7 +83,9 @@ RUNS += [("tech6", mode, case, mode == "stable") for mode in ("stable", "aggress
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: " ".join(map(str, run)))
 def test_the_limits_named_are_those_that_move_the_target_when_raised(run: Run) -> None:
     brain, decisions = decided(*run)
-    named, targets = limits_of(brain, decisions).holding(), np.array([proposed(one) for _, one in decisions])
+    limits, targets = limits_of(brain, decisions), np.array([proposed(one) for _, one in decisions])
+    named = limits.holding()
+    assert np.allclose(limits.proposed(brain.risk)[0], targets, rtol=1e-12, atol=0.0)
     assert named.any()
     for bit, name in enumerate(LIMITS):
         raised = copy.copy(brain)

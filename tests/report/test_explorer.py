@@ -304,6 +304,7 @@ RUNS = {
     "guard": {"config": {"guard": {"asset_limit": 0.12, "drawdown_limit": 0.05}}},
     "guard that never acts": {"config": {"guard": {"daily_loss_limit": 0.9}}},
     "documents": {"mode": "aggressive", "news": Desk()},
+    "through Backtrader": {"engine": "backtrader"},
 }
 
 
@@ -312,11 +313,12 @@ RUNS = {
 def test_numbers_on_the_screen_multiply_and_add_up_to_the_target(browser, tmp_path: Path, name: str):
     """Of every bar and symbol; a factor that is in the weights already is not said once more."""
     market = as_market("tech6", None)
-    run = run_backtest(Market("gaps", with_gaps(market.bars), market.pairs), engine="replay", **RUNS[name])
+    run = run_backtest(Market("gaps", with_gaps(market.bars), market.pairs), **({"engine": "replay"} | RUNS[name]))
     tab = opened(browser, run, tmp_path)
     wanted, words = run.decisions, run.limits.words()
     before = wanted.managed.proposed if wanted.managed else wanted.wanted
     by = run.limits.holding()
+    assert np.allclose(run.limits.proposed(run.limits.risk)[0], before, rtol=1e-12, atol=0.0)
     for i, of_symbol in enumerate(tab.evaluate(SAID)):
         for t, (mix, limits, regime) in enumerate(of_symbol):
             mix, limits = mix.replace("\u2212", "-"), limits.replace("\u2212", "-")
