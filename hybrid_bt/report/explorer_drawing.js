@@ -70,15 +70,18 @@ function traces() {
 }
 
 const ROUND = [1, 2, 5].flatMap((m) => [1, 10, 100, 1000, 10000, 100000].map((p) => m * p)).sort((a, b) => a - b);
-function equityTicks() { // plotly's own suit a short span, round numbers a long one
+function equityTicks() { // round numbers: plotly's own are too many on a logarithmic axis, and of what does not move a decade on either side
   let low = Infinity, high = 0;
   facts.accounts.filter((account) => account.shown).forEach((account) => {
     const equity = arrays["equity:" + account.name];
-    for (let t = view.first; t <= view.last; t++) if (equity[t] > 0) { low = Math.min(low, equity[t]); high = Math.max(high, equity[t]); }
+    for (let t = view.first; t <= view.last; t++) if (equity[t] > 0) { low = Math.min(low, 100 * equity[t] / equity[0]); high = Math.max(high, 100 * equity[t] / equity[0]); }
   });
-  if (high > 2.5 * low) return { tickvals: ROUND, ticktext: ROUND.map((v) => v.toLocaleString("en-US")) };
-  const flat = high < 1.001 * low; // plotly gives what does not move a decade on either side
-  return { tickmode: "auto", nticks: 5, ...(flat ? { range: [0.99 * low, 1.01 * high].map((e) => Math.log10(100 * e / arrays["equity:hybrid"][0])) } : {}) };
+  if (!(high > 0)) return {};
+  const flat = high < 1.001 * low, [from, to] = flat ? [0.99 * low, 1.01 * high] : [low, high], wide = (to - from) / 4, unit = 10 ** Math.floor(Math.log10(wide));
+  const step = unit * [1, 2, 5, 10].find((m) => m * unit >= wide), steps = [];
+  for (let k = Math.ceil(from / step); k * step <= to; k++) steps.push(Number((k * step).toPrecision(9)));
+  const tickvals = to > 2.5 * from ? ROUND : steps;
+  return { tickvals, ticktext: tickvals.map((v) => v.toLocaleString("en-US")), ...(flat ? { range: [from, to].map(Math.log10) } : {}) };
 }
 
 const PANES = P ? [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]] : [[0.68, 1], [0.45, 0.64], [0.24, 0.41], [0, 0.2], [0, 0.2]];
@@ -106,7 +109,7 @@ function layout() {
   return {
     margin: { l: narrow ? 40 : 52, r: narrow ? 40 : 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1.0, yanchor: "bottom", font: { size: 11 } }, showlegend: false,
-    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], nticks: Math.max(4, Math.floor(width() / 90)), gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date", rangebreaks: BREAKS },
+    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], nticks: Math.max(5, Math.floor(width() / 90)), gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date", rangebreaks: BREAKS },
     yaxis: axis(0), yaxis2: axis(1), yaxis3: axis(2, { range: [-1.05, 1.05] }), yaxis4: axis(3, { visible: P > 0 }), yaxis5: axis(4, { type: "log", ...equityTicks() }),
     yaxis6: axis(3, { overlaying: "y4", side: "right", tickmode: "auto", showgrid: false, zeroline: false }),
     annotations: titles.map((text, row) => ({ visible: P > 0 || row !== 3, text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: narrow ? 11 : 12, color: C.ink } })),
@@ -127,7 +130,7 @@ const chart = el("chart"), hovers = matchMedia("(hover: hover)").matches;
 let drawing = false, pointed = false;
 async function draw() {
   drawing = true;
-  chart.style.height = `${Math.max(540, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; // dates in view
+  chart.style.height = `${Math.max(420, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; // dates in view
   await Plotly.react(chart, traces(), layout(), { displayModeBar: false, responsive: true, doubleClick: false, showTips: false });
   drawing = false;
 }

@@ -172,7 +172,7 @@ def test_the_first_view_is_the_worst_drawdown_and_others_are_one_click_away(brow
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(500, 900), (1200, 800), (1280, 1080)])
+@pytest.mark.parametrize(("width", "height"), [(360, 780), (500, 900), (1200, 800), (1280, 640), (2560, 1440)])
 def test_marks_are_few_dates_are_in_view_and_legends_are_whole(browser, tmp_path: Path, width: int, height: int):
     tab = opened(browser, make_record(t=3000, every=0.9), tmp_path, width, height)
     tab.click("#story >> text=everything")
@@ -188,6 +188,8 @@ def test_marks_are_few_dates_are_in_view_and_legends_are_whole(browser, tmp_path
     assert width < 900 or chart["height"] > height - 200, "it fills the screen"
     assert len(ticks) >= 3 and all(tick.bounding_box()["y"] + 10 < height for tick in ticks)
     for axis in ("y", "y2", "y3", "y4", "y5", "y6"):
+        heights = sorted(text.bounding_box()["y"] for text in tab.locator(f"#chart .{axis}tick text").all())
+        assert all(np.diff(heights) > 8.0), "no two on one another"
         assert all(len(text) <= 5 for text in tab.locator(f"#chart .{axis}tick text").all_text_contents()), (
             "round ticks"
         )
