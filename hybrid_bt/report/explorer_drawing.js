@@ -1,5 +1,5 @@
 // ---- drawing -----------------------------------------------------------------------------------------------------
-const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
+const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#949494" };
 const MARK_PIXELS = 20; // of the chart for a mark: more hide the price
 const MANY = 40; // symbols: more buttons hide the chart, and are as many stops of the Tab key
 const DRAWN = 900; // stretches across the chart; each gives its lowest and its highest value
@@ -249,7 +249,7 @@ const scenes = [];
 function story() {
   const down = deepest(), pair = bestPair(), largest = arrays.size.reduce((best, _, f) => (best < 0 || share(f) > share(best) ? f : best), -1);
   scenes.push({ text: "everything", act: () => { view.first = 0; view.last = T - 1; choose(view.symbol); } });
-  if (down.depth < 0) scenes.push({ text: `worst drawdown ${pct(down.depth)}, ${moment(down.top)} to ${moment(down.bottom)}`, act: () => look(loser(down.top, down.bottom), -1, down.top, down.back, down.bottom) });
+  if (down.depth <= -0.0005) scenes.push({ text: `worst drawdown ${pct(down.depth)}, ${moment(down.top)} to ${moment(down.bottom)}`, act: () => look(loser(down.top, down.bottom), -1, down.top, down.back, down.bottom) });
   if (pair) scenes.push({ text: `best pair ${facts.pairs[pair.p].name}, spread +${pct(pair.sum, pair.sum < 0.1 ? 1 : 0)} while held`, act: () => look(facts.pairs[pair.p].sides[0], pair.p, pair.first, pair.last, pair.first) });
   if (largest >= 0) scenes.push({ text: `largest order ${shares(arrays.size[largest])} ${facts.symbols[arrays.symbol[largest]]}, ${pct(share(largest), 0)} of equity`,
     act: () => look(arrays.symbol[largest], -1, Math.max(0, arrays.decided[largest] - 30), Math.min(T - 1, arrays.decided[largest] + 30), arrays.decided[largest]) });

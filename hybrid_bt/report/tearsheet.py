@@ -38,7 +38,7 @@ from hybrid_bt.files.texts import (
     stamp_texts,
 )
 from hybrid_bt.report import quantstats_page as quantstats
-from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.style import COLORS, TEXT_COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
 TEARSHEET, FILLS = "tearsheet.html", "trades.png"
@@ -120,7 +120,7 @@ def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
     stamp, notes = sample_stamp(record), "".join(f"<li>{escape(note)}</li>" for note in record.notes)
     shell = (resources.files("hybrid_bt.report") / "first_page.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
-        COLORS,
+        COLORS | TEXT_COLORS,
         title=escape(_title(record)),
         run=escape(run_text(record)),
         stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
