@@ -19,6 +19,7 @@ from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.equations.bundles import ROUNDING
 from hybrid_bt.equations.fusion import Line, RiskParams
 
+RARE = "scale_limit", "leg_scale_limit", "gross_limit", "hedged_gross_limit"  #: asked together first
 LIMITS = RiskParams._fields[:-1]  #: in the order of the bits; behind them the cap of a risk manager
 TIGHTER = 1.0 - 1e-6
 
@@ -54,11 +55,15 @@ class Limits(NamedTuple):
         """(T, N) the limits that hold each target, before guard and multipliers, as a mask."""
         targets, factor = self.proposed(self.risk)
         found: NDArray[np.uint8] = np.uint8(1 << len(LIMITS)) * ((factor < 1.0)[:, None] & (targets != 0.0))
-        for bit, name in enumerate(LIMITS):
-            risk = self.risk._replace(**{name: getattr(self.risk, name) * TIGHTER})
-            apart = np.abs(self.proposed(risk)[0] - targets)
-            found |= np.uint8(1 << bit) * (apart > ROUNDING * (1.0 + np.abs(targets)))
+        idle = () if self._moved(targets, RARE).any() else RARE
+        for name in (name for name in LIMITS if name not in idle):
+            found |= np.uint8(1 << LIMITS.index(name)) * self._moved(targets, (name,))
         return found
+
+    def _moved(self, targets: FloatArray, names: Sequence[str]) -> NDArray[np.bool_]:
+        risk = self.risk._replace(**{name: getattr(self.risk, name) * TIGHTER for name in names})
+        moved: NDArray[np.bool_] = np.abs(self.proposed(risk)[0] - targets) > ROUNDING * (1.0 + np.abs(targets))
+        return moved
 
     def proposed(self, risk: RiskParams) -> tuple[FloatArray, FloatArray]:
         """(T, N) targets and the factor in them, (T,), that keeps the gross exposure at r' to that at r."""
