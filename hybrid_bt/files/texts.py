@@ -104,13 +104,6 @@ def escape(text: str) -> str:
     return html.escape(shown(text))
 
 
-#: what a page begins with, up to its title
-HTML_HEAD = (
-    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-)
-
-
 def html_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, chief: str = "", kinds: Sequence[str] = ()
 ) -> str:

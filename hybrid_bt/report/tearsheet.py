@@ -26,19 +26,9 @@ from hybrid_bt.account import metrics
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.account.registry import HURDLES
-from hybrid_bt.files.texts import (
-    HTML_HEAD,
-    TEXT,
-    escape,
-    html_image,
-    html_row,
-    html_rows,
-    html_table,
-    real_minus,
-    stamp_texts,
-)
+from hybrid_bt.files.texts import TEXT, escape, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
-from hybrid_bt.report.style import COLORS, TEXT_COLORS, in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.style import COLORS, HEAD, TEXT_COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
 TEARSHEET, FILLS = "tearsheet.html", "trades.png"
@@ -141,7 +131,7 @@ def _alone(record: RunRecord, claim: str, why: str, picture: Path) -> str:
     """A whole page: the same, why there is no more, and a picture if it exists."""
     image = html_image(picture, "Equity and drawdown") if picture.exists() else ""
     return (
-        f"{HTML_HEAD}<title>{escape(_title(record))}</title></head>"
+        f"{HEAD}<title>{escape(_title(record))}</title></head>"
         f'<body style="margin:30px">{first_page(record, claim)}<section class="first"><p class="stamp">Without '
         f"quantstats' report: {escape(why)}</p>{image}<p>The tables beside this page hold everything that the run "
         "recorded.</p></section></body></html>\n"

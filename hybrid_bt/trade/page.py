@@ -11,8 +11,8 @@ import numpy as np
 from hybrid_bt.brain.journal import moment_of, said
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import whole_file, write_whole
-from hybrid_bt.files.texts import HTML_HEAD, escape, html_table, shown
-from hybrid_bt.report.style import COLORS
+from hybrid_bt.files.texts import escape, html_table, shown
+from hybrid_bt.report.style import COLORS, HEAD
 from hybrid_bt.trade.status import Standing, document
 
 PAGE, TEARSHEET = "live.html", "live_tearsheet.html"
@@ -43,7 +43,7 @@ def page(standing: Standing, name: str) -> str:
     ]
     waiting = [[shown(order.symbol), f"{order.size:+,.10g}"] for order in standing.pending]
     return (
-        f'{HTML_HEAD}<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{escape(name)}</title>'
+        f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{escape(name)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(name)}</h1>"
         f'<p class="grey">{told["begun"]} to {told["bar"]}, {told["bars"]} bars</p><p>{head}. {facts}.</p>'
         f"{_chart(standing)}<h2>Alarms</h2>{_alarms(standing)}"

@@ -71,12 +71,10 @@ def regime_words(decision: Decision) -> str:
     kind = "trend" if r > TREND else "mean reversion" if r < -TREND else "between trend and mean reversion"
     if decision.managed and decision.managed.regime != r:
         kind += f"; documents make it {decision.managed.regime:+.3f}"
-    scale = {base: ", the scale of the base"} if decision.weights[base] else {}
-    legs = "; ".join(
-        f"{_NAMES.get(leg, leg)} weighs {weight:.3f}{scale.get(leg, '')}" for leg, weight in decision.weights.items()
-    )
+    legs = [f"{_NAMES.get(leg, leg)} weighs {weight:.3f}" for leg, weight in decision.weights.items()]
+    legs[0] += ", the scale of the base" if decision.weights[base] else ""
     guard = f" Guard: {', '.join(rule_names(decision.guard))}." if decision.guard else ""
-    return f"r = {r:+.2f}, {kind}: {legs}.{guard}"
+    return f"r = {r:+.2f}, {kind}: {'; '.join(legs)}.{guard}"
 
 
 def reason(i: int, decision: Decision, market: Market, limits: str) -> str:
@@ -96,11 +94,11 @@ def reason(i: int, decision: Decision, market: Market, limits: str) -> str:
             long, short = (y, x) if position > 0.0 else (x, y)
             does = f"long {symbols[long]}, short {symbols[short]}" if position else "flat"
             said.append(f"{name} z = {view.zscore:+.1f}: {does}")
-    if decision.waits and decision.waits[i]:
-        said.append("waits: the other side of its pair has no bar")
     if decision.managed is not None and decision.managed.multipliers[i] < 1.0:
         why = texts_told(decision.managed.advice.reasons, decision.managed.sources, "pair: ")[i]
         said.append(f"documents x {decision.managed.multipliers[i]:.2f}: {why}")
-    if final != decision.target[i]:
-        said.append(f"the guard makes it {cell(decision.target[i], '+.3f', 'what is held')}")
+    if decision.waits and decision.waits[i]:
+        said.append("waits: the other side of its pair has no bar")
+    elif decision.guard and final != decision.target[i]:
+        said.append(f"guard: {cell(decision.target[i], '+.3f', 'what is held')}")
     return "; ".join(said)

@@ -17,7 +17,7 @@ from hybrid_bt.brain.opinions import opinions_in_turn
 from hybrid_bt.brain.reader import read_in_pieces
 from hybrid_bt.brain.records import Recorder
 from hybrid_bt.config.task import prepare
-from hybrid_bt.equations.advice import Advice, ManagerParams
+from hybrid_bt.equations.advice import Advice, Managed, ManagerParams
 from hybrid_bt.feeds import as_market
 from hybrid_bt.trade.words import reason, regime_words
 
@@ -148,3 +148,21 @@ def test_limits_that_bind_together_are_named_together() -> None:
     limits = limits_of(brain, [(last, brain.settle(last))])
     said = listed(limits.words(), int(limits.holding()[0, 0]))
     assert said == "the gross limit of 0.5 and the net limit of 0.5"
+
+
+def test_what_stood_in_the_way_is_told_by_its_source() -> None:
+    """A guard that only withheld what waits changed nothing; documents cut a pair for what was read of one side."""
+    plain = decided("tech6", "aggressive", "plain", False)[1][-1][1]
+    market, nobody = as_market("tech6", None), (float("nan"), *plain.target[1:])
+    waits = plain._replace(wanted=list(plain.target), target=list(nobody), waits=(True, *[False] * 5))
+    assert "waits" in reason(0, waits, market, "") and "guard" not in reason(0, waits, market, "")
+    held = plain._replace(wanted=list(plain.target), target=list(nobody), guard=1)
+    assert reason(0, held, market, "").endswith("; guard: what is held")
+    cut = held._replace(target=[0.0625] * 6)
+    assert reason(0, cut, market, "").endswith("; guard: +0.062")
+    advice = Advice([3.0] * 6, [0.0] * 6, reasons=["mine", "of the other side", *[""] * 4])
+    managed = Managed(advice, plain.regime, list(plain.target), [0.5, 0.5, *[1.0] * 4], [1, 1, 2, 3, 4, 5])
+    assert "documents x 0.50: pair: of the other side" in reason(0, plain._replace(managed=managed), market, "")
+    assert "documents" not in reason(2, plain._replace(managed=managed), market, "")
+    assert "documents make it" not in regime_words(plain._replace(managed=managed))
+    assert "documents make it +0.500: " in regime_words(plain._replace(managed=managed._replace(regime=0.5)))
