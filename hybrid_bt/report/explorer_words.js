@@ -26,11 +26,13 @@ const weight = (leg, t) => arrays["weight:" + leg] ? arrays["weight:" + leg][t] 
 const legName = (leg) => ({ sac: "SAC", kalman: "Kalman" })[leg] || leg;
 const tone = (leg) => `<b class="${leg === "sac" ? "sac" : "kalman"}">${escaped(legName(leg))}</b>`;
 
+const PARTS = 4; // digits of what is multiplied, one more than of what comes of it
+
 function regimeWords(t) {
   const r = arrays.regime[t];
   const gate = cfg.gate && cfg.gate.enabled === false ? "The gate is off, so r = 0" :
     `r = ${signed(r)}, ${r > 0.33 ? "trend" : r < -0.33 ? "mean reversion" : "between trend and mean reversion"}`;
-  return `${gate}: ` + facts.legs.map((leg) => `${tone(leg)} weighs ${fixed(weight(leg, t), 3)}${leg === facts.legs[0] && weight(leg, t) ? ", the scale of the base" : ""}`).join("; ") + ".";
+  return `${gate}: ` + facts.legs.map((leg) => `${tone(leg)} weighs ${fixed(weight(leg, t), PARTS)}${leg === facts.legs[0] && weight(leg, t) ? ", the scale of the base" : ""}`).join("; ") + ".";
 }
 
 function pairWords(p, t) {
@@ -52,13 +54,13 @@ function pairWords(p, t) {
 
 function legWords(i, t) {
   const symbol = escaped(facts.symbols[i]);
-  const wants = facts.legs.map((leg) => `${tone(leg)} wants <b>${signed(at("leg:" + leg, t, i), 3)}</b> ${symbol}`).join("; ") + ".";
+  const wants = facts.legs.map((leg) => `${tone(leg)} wants <b>${signed(at("leg:" + leg, t, i), PARTS)}</b> ${symbol}`).join("; ") + ".";
   const mine = facts.pairs.map((_, p) => p).filter((p) => facts.pairs[p].sides.includes(i));
   return [wants, ...(cfg.kalman?.enabled !== false ? mine.map((p) => pairWords(p, t)) : [])].join("<br>");
 }
 
 function mixWords(i, t) {
-  const terms = facts.legs.map((leg) => `${fixed(weight(leg, t), 3)} × ${signed(at("leg:" + leg, t, i), 3)}`).join(" + ");
+  const terms = facts.legs.map((leg) => `${fixed(weight(leg, t), PARTS)} × ${signed(at("leg:" + leg, t, i), PARTS)}`).join(" + ");
   return `${terms} = <b>${signed(at("fused", t, i), 3)}</b>.`;
 }
 

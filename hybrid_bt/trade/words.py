@@ -71,7 +71,7 @@ def regime_words(decision: Decision) -> str:
     kind = "trend" if r > TREND else "mean reversion" if r < -TREND else "between trend and mean reversion"
     if decision.managed and decision.managed.regime != r:
         kind += f"; documents make it {decision.managed.regime:+.3f}"
-    legs = [f"{_NAMES.get(leg, leg)} weighs {weight:.3f}" for leg, weight in decision.weights.items()]
+    legs = [f"{_NAMES.get(leg, leg)} weighs {weight:.4f}" for leg, weight in decision.weights.items()]
     legs[0] += ", the scale of the base" if decision.weights[base] else ""
     guard = f" Guard: {', '.join(rule_names(decision.guard))}." if decision.guard else ""
     return f"r = {r:+.2f}, {kind}: {'; '.join(legs)}.{guard}"
@@ -81,7 +81,7 @@ def reason(i: int, decision: Decision, market: Market, limits: str) -> str:
     """Of one symbol: what legs want, what comes of it by their weights, what its pairs do, what stood in the way."""
     if not decision.view.traded[i]:
         return "no bar here: no order"
-    said = [f"{_NAMES.get(leg, leg)} wants {wanted[i]:+.3f}" for leg, wanted in decision.legs.items()]
+    said = [f"{_NAMES.get(leg, leg)} wants {wanted[i]:+.4f}" for leg, wanted in decision.legs.items()]
     final = decision.target[i] if decision.wanted is None else decision.wanted[i]
     proposed = decision.managed.proposed[i] if decision.managed else final
     mixed, left = f"{decision.fused[i]:+.3f}", f"{proposed:+.3f}"

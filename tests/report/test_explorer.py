@@ -123,7 +123,7 @@ def test_clicks_and_keys_tell_why(browser, tmp_path: Path):
     words = tab.inner_text("#why").replace("\u2212", "-")
     assert f"{fill.size:+,.0f} PEP" in words
     assert f"r = {record.decisions.regime[row]:+.2f}" in words
-    assert f"SAC wants {record.decisions.legs['sac'][row, 1]:+.3f} PEP" in words
+    assert f"SAC wants {record.decisions.legs['sac'][row, 1]:+.4f} PEP" in words
     assert f"KO:PEP z = {np.float32(record.pairs.zscore[row, 0]):+.1f}" in words
     assert f"Target {record.decisions.target[row, 1]:+.3f}" in words
 
@@ -326,9 +326,9 @@ def test_numbers_on_the_screen_multiply_and_add_up_to_the_target(browser, tmp_pa
             mix, limits = mix.replace("\u2212", "-"), limits.replace("\u2212", "-")
             terms, mixed = mix.rstrip(".").split(" = ")
             pairs = [[float(x) for x in term.split(" × ")] for term in terms.split(" + ")]
-            room = 0.0005 * (1.01 + sum(w + abs(a) for w, a in pairs))
+            room = 0.00051 + 0.00005 * sum(w + abs(a) for w, a in pairs)
             assert abs(sum(w * a for w, a in pairs) - float(mixed)) <= room, mix
-            assert [f"{w:.3f}" for w, _ in pairs] == re.findall(r"weighs (\d+\.\d{3})", regime)
+            assert [f"{w:.4f}" for w, _ in pairs] == re.findall(r"weighs (\d+\.\d{4})", regime)
             said = re.fullmatch(
                 r"Target (\S+)(, the mix as it is| in place of \S+?)(?:, held there by (.*))?\.", limits
             )
