@@ -123,7 +123,7 @@ class RunRecord:
     bars: Bars  #: the T traded bars only
     accounts: dict[str, AccountPath]  #: `hybrid` first, then the baselines
     decisions: Decisions
-    limits: Limits  #: that hold the decisions' targets
+    limits: Limits  #: which of them hold each target: `holding()`, a mask (T, N), and `words()`, one a bit
     pairs: PairPaths
     entry_z: float  #: |zscore| at which a pair opens
     exit_z: float  #: |zscore| at which it closes

@@ -100,7 +100,9 @@ class Tearsheet:
 def _with_picture(job: quantstats.PageJob, record: RunRecord, path: Path, symbols: Sequence[str]) -> quantstats.PageJob:
     """The job, and the picture of fills at `path` with it; opinions and pairs, which it does not show, stay here."""
     none, whole = slice(0), {"hybrid": record.accounts["hybrid"]}
+    limits = record.limits._replace(opinions=record.limits.opinions.rows(none), regime=record.limits.regime[none])
     shown = replace(record, accounts=whole, decisions=record.decisions.rows(none), pairs=record.pairs.rows(none))
+    shown = replace(shown, limits=limits)
     path.write_bytes(pickle.dumps(shown))
     return job._replace(picture=str(path.absolute()), symbols=symbols)
 
