@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.limits import Limits
 from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import GuardParams
@@ -122,6 +123,7 @@ class RunRecord:
     bars: Bars  #: the T traded bars only
     accounts: dict[str, AccountPath]  #: `hybrid` first, then the baselines
     decisions: Decisions
+    limits: Limits  #: which of them hold each target: `holding()`, a mask (T, N), and `words()`, one a bit
     pairs: PairPaths
     entry_z: float  #: |zscore| at which a pair opens
     exit_z: float  #: |zscore| at which it closes

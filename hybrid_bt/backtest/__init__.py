@@ -23,6 +23,7 @@ from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.backtest.engines import ENGINES, Progress, Reader, Words
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.brain.limits import Limits
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
@@ -158,10 +159,12 @@ def _run(
     in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
     is_gated = task.policies.gate is not None
+    regime = decisions.managed.regime if decisions.managed else decisions.regime
     return Run(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
+        limits=Limits(trading.opinions, config.lines(), config.risk, regime),
         pairs=pairs,
         entry_z=config.pair_rules.entry_z,
         exit_z=config.pair_rules.exit_z,

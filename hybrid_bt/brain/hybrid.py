@@ -218,7 +218,7 @@ def _capped(moved: Decision, plain: Decision) -> Decision:
         return moved
     cap = most / gross
     target, sides = ([cap * value for value in values] for values in (moved.target, moved.sides))
-    return moved._replace(target=target, sides=sides, scale=cap * moved.scale)
+    return moved._replace(target=target, sides=sides)
 
 
 def checked_wishes(wishes: Iterable[tuple[Sequence[int], Sequence[float]]], n_symbols: int) -> list[Wish]:

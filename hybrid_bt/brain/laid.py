@@ -217,12 +217,12 @@ def managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
         regime_read=np.array([one.regime for one in advice]),
         confidence=np.array([one.confidence for one in advice]),
         no_new_risk=np.array([one.no_new_risk for one in advice]),
-        reasons=tuple(text for row in known for text in _told(row.advice.reasons, row.sources, "pair: ")),
-        documents=tuple(text for row in known for text in _told(row.advice.documents, row.sources, "")),
+        reasons=tuple(text for row in known for text in texts_told(row.advice.reasons, row.sources, "pair: ")),
+        documents=tuple(text for row in known for text in texts_told(row.advice.documents, row.sources, "")),
     )
 
 
-def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
+def texts_told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
     """Each symbol's text, or that of the one that it shares its multiplier with."""
     if not texts:
         return [""] * len(sources)

@@ -94,6 +94,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "entryZ": record.entry_z,
         "exitZ": record.exit_z,
         "legs": list(record.decisions.legs),
+        "limits": record.limits.words(),
         "colors": COLORS | {leg: color_of(leg) for leg in record.decisions.legs},
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": [*map(shown, record.notes)],
@@ -112,7 +113,6 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"weight:{name}": weight for name, weight in wanted.weights.items()},
         "fused": wanted.fused,
         "target": wanted.standing_target,
-        "scale": wanted.scale,
         "regime": wanted.regime,
         "beta": pairs.beta,
         "betaSd": np.sqrt(pairs.beta_var),
@@ -128,9 +128,9 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
     whole: dict[str, Any] = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
-    if wanted.guard.any():
+    if not np.array_equal(wanted.wanted, wanted.standing_target):  # a guard stood between, or kept what was held
         single["wanted"], whole["guard"] = wanted.wanted, wanted.guard
-    flags = {"waits": wanted.waits} if wanted.waits.any() else {}
+    flags = {"limits": record.limits.holding()} | ({"waits": wanted.waits} if wanted.waits.any() else {})
     kinds = {"<f4": single, "<f8": exact, "<i4": whole, "u1": flags}
     arrays = {name: np.asarray(values, kind) for kind, some in kinds.items() for name, values in some.items()}
     return arrays | _managed_arrays(record)

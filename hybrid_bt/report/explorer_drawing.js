@@ -1,6 +1,7 @@
 // ---- drawing -----------------------------------------------------------------------------------------------------
-const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
+const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#949494" };
 const MARK_PIXELS = 20; // of the chart for a mark: more hide the price
+const MANY = 40; // symbols: more buttons hide the chart, and are as many stops of the Tab key
 const DRAWN = 900; // stretches across the chart; each gives its lowest and its highest value
 const dates = Array.from(arrays.stamp, (ms) => new Date(ms).toISOString());
 const view = { symbol: 0, pair: 0, first: 0, last: T - 1, bar: T - 1, kept: false };
@@ -69,16 +70,30 @@ function traces() {
 }
 
 const ROUND = [1, 2, 5].flatMap((m) => [1, 10, 100, 1000, 10000, 100000].map((p) => m * p)).sort((a, b) => a - b);
-function equityTicks() { // plotly's own suit a short span, round numbers a long one
+function equityTicks() { // round numbers: plotly's own are too many on a logarithmic axis, and of what does not move a decade on either side
   let low = Infinity, high = 0;
   facts.accounts.filter((account) => account.shown).forEach((account) => {
     const equity = arrays["equity:" + account.name];
-    for (let t = view.first; t <= view.last; t++) if (equity[t] > 0) { low = Math.min(low, equity[t]); high = Math.max(high, equity[t]); }
+    for (let t = view.first; t <= view.last; t++) if (equity[t] > 0) { low = Math.min(low, 100 * equity[t] / equity[0]); high = Math.max(high, 100 * equity[t] / equity[0]); }
   });
-  return high > 2.5 * low ? { tickvals: ROUND, ticktext: ROUND.map((v) => v.toLocaleString("en-US")) } : { tickmode: "auto", nticks: 5 };
+  if (!(high > 0)) return {};
+  const flat = high < 1.001 * low, [from, to] = flat ? [0.99 * low, 1.01 * high] : [low, high], wide = (to - from) / 4, unit = 10 ** Math.floor(Math.log10(wide));
+  const step = unit * [1, 2, 5, 10].find((m) => m * unit >= wide), steps = [];
+  for (let k = Math.ceil(from / step); k * step <= to; k++) steps.push(Number((k * step).toPrecision(9)));
+  const tickvals = to > 2.5 * from ? ROUND : steps;
+  return { tickvals, ticktext: tickvals.map((v) => v.toLocaleString("en-US")), ...(flat ? { range: [from, to].map(Math.log10) } : {}) };
 }
 
-const PANES = [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]];
+const PANES = P ? [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]] : [[0.68, 1], [0.45, 0.64], [0.24, 0.41], [0, 0.2], [0, 0.2]];
+function closed() { // hours and days of a market on which no bar is: they would be most of the chart
+  const minutes = [...new Set(Array.from(arrays.stamp, (ms) => (ms % 86400000) / 60000))].sort((a, b) => a - b), breaks = [];
+  if (daily) return breaks;
+  const gaps = minutes.map((m, k) => (minutes[k + 1] === undefined ? minutes[0] + 1440 : minutes[k + 1]) - m), k = gaps.indexOf(Math.max(...gaps));
+  if (minutes.length > 2 && gaps[k] > 120 && gaps[k] > 2 * Math.min(...gaps)) breaks.push({ pattern: "hour", bounds: [minutes[k] / 60 + 0.02, minutes[(k + 1) % minutes.length] / 60] });
+  if (!arrays.stamp.some((ms) => [0, 6].includes(new Date(ms).getUTCDay()))) breaks.push({ pattern: "day of week", bounds: ["sat", "mon"] });
+  return breaks;
+}
+const BREAKS = closed();
 function layout() {
   const narrow = isNarrow(), marks = marked(view.symbol).length, fills = inView(view.symbol).length;
   const axis = (pane, more = {}) => ({ domain: PANES[pane], nticks: 5, gridcolor: "#eee", zerolinecolor: "#ccc", tickfont: { color: C.grey, size: 11 }, fixedrange: true, automargin: false, ...more });
@@ -94,17 +109,17 @@ function layout() {
   return {
     margin: { l: narrow ? 40 : 52, r: narrow ? 40 : 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1.0, yanchor: "bottom", font: { size: 11 } }, showlegend: false,
-    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], nticks: Math.max(4, Math.floor(width() / 90)), gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date" },
-    yaxis: axis(0), yaxis2: axis(1), yaxis3: axis(2, { range: [-1.05, 1.05] }), yaxis4: axis(3), yaxis5: axis(4, { type: "log", ...equityTicks() }),
+    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], nticks: Math.max(5, Math.floor(width() / 90)), gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date", rangebreaks: BREAKS },
+    yaxis: axis(0), yaxis2: axis(1), yaxis3: axis(2, { range: [-1.05, 1.05] }), yaxis4: axis(3, { visible: P > 0 }), yaxis5: axis(4, { type: "log", ...equityTicks() }),
     yaxis6: axis(3, { overlaying: "y4", side: "right", tickmode: "auto", showgrid: false, zeroline: false }),
-    annotations: titles.map((text, row) => ({ text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: narrow ? 11 : 12, color: C.ink } })),
+    annotations: titles.map((text, row) => ({ visible: P > 0 || row !== 3, text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: narrow ? 11 : 12, color: C.ink } })),
     shapes,
   };
 }
 
 function keys(row) { // the legend of a pane stands in its title
-  const key = (color, text) => `<span style="color:${color}"> ${isNarrow() ? "" : " "}▬ ${escaped(text)}</span>`;
-  if (row === 0) return `<span style="color:${C.long}">  ▲ buy</span><span style="color:${C.short}">  ▼ sell</span>`;
+  const key = (color, text, mark = "▬") => `${isNarrow() ? "" : " "} <span style="color:${color}">${mark}</span> ${escaped(text)}`;
+  if (row === 0) return key(C.long, "buy", "▲") + key(C.short, "sell", "▼");
   if (row === 1) return facts.legs.map((leg) => key(C[leg], legName(leg))).join("") + key(C.pale, "mix") + key(C.hybrid, "target");
   if (row === 2) return key(C.ink, "r") + key(C.sac, "w SAC");
   if (row === 3) return P && view.pair >= 0 ? key(C.ink, "z") + key(C.kalman, "beta") : "";
@@ -115,13 +130,19 @@ const chart = el("chart"), hovers = matchMedia("(hover: hover)").matches;
 let drawing = false, pointed = false;
 async function draw() {
   drawing = true;
-  chart.style.height = `${Math.max(540, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; // dates in view
+  chart.style.height = `${Math.max(420, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; // dates in view
   await Plotly.react(chart, traces(), layout(), { displayModeBar: false, responsive: true, doubleClick: false, showTips: false });
   drawing = false;
 }
 
 function point(t, keep = view.kept) {
   view.bar = Math.max(0, Math.min(T - 1, t));
+  const off = view.bar < view.first ? view.bar - view.first : Math.max(0, view.bar - view.last);
+  if (off) { // a bar out of view takes the view along
+    const half = (view.last - view.first) >> 1, first = Math.max(0, Math.min(T - 1 - 2 * half, view.bar - half));
+    view.kept = keep;
+    return zoom(first, first + 2 * half);
+  }
   view.kept = keep;
   el("state").textContent = keep ? (hovers ? "kept; Esc lets go" : "kept") : pointed ? "under the pointer" : t === T - 1 ? "last bar" : "";
   explain(view.symbol, view.bar);
@@ -152,8 +173,9 @@ function choose(symbol) {
   view.symbol = symbol;
   const mine = facts.pairs.map((_, p) => p).filter((p) => facts.pairs[p].sides.includes(symbol));
   if (!mine.includes(view.pair)) view.pair = mine.length ? mine[0] : -1;
-  buttons("symbols", facts.symbols, symbol, choose);
+  if (N > MANY) el("many").value = symbol; else buttons("symbols", facts.symbols, symbol, choose);
   buttons("pairs", mine.map((p) => facts.pairs[p].name), mine.indexOf(view.pair), (m) => { view.pair = mine[m]; choose(symbol); });
+  el("pairs").style.display = P ? "" : "none";
   el("pairs").style.visibility = mine.length ? "visible" : "hidden";
   draw().then(() => point(view.bar));
 }
@@ -196,10 +218,11 @@ function loser(first, last) { // symbol whose holdings lost most between two clo
   return chosen;
 }
 
-function bestPair() { // by what its spread, the log price of y less beta times that of x, moved its way while it was held
+function bestPair() { // of those whose symbols were traded, by what its spread, the log price of y less beta times that of x, moved its way while it was held
   let best = null;
   for (let p = 0; p < P; p++) {
     const [y, x] = facts.pairs[p].sides;
+    if (!fillsOf[y].length || !fillsOf[x].length) continue;
     let sum = 0, since = -1, trade = 0, top = { gain: 0, first: 0, last: 0 };
     for (let t = 1; t < T; t++) {
       const side = ofPair("position", t - 1, p);
@@ -226,8 +249,8 @@ const scenes = [];
 function story() {
   const down = deepest(), pair = bestPair(), largest = arrays.size.reduce((best, _, f) => (best < 0 || share(f) > share(best) ? f : best), -1);
   scenes.push({ text: "everything", act: () => { view.first = 0; view.last = T - 1; choose(view.symbol); } });
-  if (down.depth < 0) scenes.push({ text: `worst drawdown ${pct(down.depth)}, ${moment(down.top)} to ${moment(down.bottom)}`, act: () => look(loser(down.top, down.bottom), -1, down.top, down.back, down.bottom) });
-  if (pair) scenes.push({ text: `best pair ${facts.pairs[pair.p].name}, spread +${fixed(100 * pair.sum, 0)} % while held`, act: () => look(facts.pairs[pair.p].sides[0], pair.p, pair.first, pair.last, pair.first) });
+  if (down.depth <= -0.0005) scenes.push({ text: `worst drawdown ${pct(down.depth)}, ${moment(down.top)} to ${moment(down.bottom)}`, act: () => look(loser(down.top, down.bottom), -1, down.top, down.back, down.bottom) });
+  if (pair) scenes.push({ text: `best pair ${facts.pairs[pair.p].name}, spread +${pct(pair.sum, pair.sum < 0.1 ? 1 : 0)} while held`, act: () => look(facts.pairs[pair.p].sides[0], pair.p, pair.first, pair.last, pair.first) });
   if (largest >= 0) scenes.push({ text: `largest order ${shares(arrays.size[largest])} ${facts.symbols[arrays.symbol[largest]]}, ${pct(share(largest), 0)} of equity`,
     act: () => look(arrays.symbol[largest], -1, Math.max(0, arrays.decided[largest] - 30), Math.min(T - 1, arrays.decided[largest] + 30), arrays.decided[largest]) });
 }
@@ -245,16 +268,24 @@ el("notes").textContent = facts.notes.join(" · ");
 chart.addEventListener("mousemove", (event) => { if (!view.kept && !drawing) { const t = barAt(event); if (t >= 0) { pointed = true; point(t, false); } } });
 chart.addEventListener("click", (event) => { const t = barAt(event); if (t >= 0) point(t, true); }, true);
 document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target === el("many")) return; // the browser's own
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) { event.preventDefault(); point(event.shiftKey ? nextOrder(step) : view.bar + step, true); }
   if (event.key === "Escape") point(view.bar, false);
   const end = { Home: view.first, End: view.last }[event.key], factor = { "+": 0.5, "=": 0.5, "-": 2, "0": Infinity }[event.key];
   if (end !== undefined && document.activeElement === chart) { event.preventDefault(); point(end, true); }
-  if (factor && !event.ctrlKey && !event.metaKey) {
+  if (event.key === "Enter" && document.activeElement === chart) point(view.bar, !view.kept);
+  if (factor) {
     const half = Math.round(factor * (view.last - view.first) / 2);
     if (half < T) zoom(view.bar - half, view.bar + half); else zoom(0, T - 1);
   }
 });
+if (N > MANY) {
+  const list = document.createElement("select");
+  list.id = "many"; list.setAttribute("aria-label", "Symbol"); list.onchange = () => choose(Number(list.value));
+  list.append(...facts.symbols.map((name, i) => new Option(name, i)));
+  el("symbols").append(list);
+}
 const busiest = fillsOf.reduce((best, fills, i) => (fills.length > fillsOf[best].length ? i : best), 0);
 const asked = new URLSearchParams(location.hash.slice(1)); // explorer.html#symbol=KO&bar=2015-06-01
 const wanted = facts.symbols.indexOf(asked.get("symbol"));

@@ -26,11 +26,13 @@ const weight = (leg, t) => arrays["weight:" + leg] ? arrays["weight:" + leg][t] 
 const legName = (leg) => ({ sac: "SAC", kalman: "Kalman" })[leg] || leg;
 const tone = (leg) => `<b class="${leg === "sac" ? "sac" : "kalman"}">${escaped(legName(leg))}</b>`;
 
+const PARTS = 4; // digits of what is multiplied, one more than of what comes of it
+
 function regimeWords(t) {
   const r = arrays.regime[t];
   const gate = cfg.gate && cfg.gate.enabled === false ? "The gate is off, so r = 0" :
     `r = ${signed(r)}, ${r > 0.33 ? "trend" : r < -0.33 ? "mean reversion" : "between trend and mean reversion"}`;
-  return `${gate}: ` + facts.legs.map((leg) => `${tone(leg)} weighs ${fixed(weight(leg, t))}`).join(", ") + ".";
+  return `${gate}: ` + facts.legs.map((leg) => `${tone(leg)} weighs ${fixed(weight(leg, t), PARTS)}${leg === facts.legs[0] && weight(leg, t) ? ", the scale of the base" : ""}`).join("; ") + ".";
 }
 
 function pairWords(p, t) {
@@ -52,30 +54,22 @@ function pairWords(p, t) {
 
 function legWords(i, t) {
   const symbol = escaped(facts.symbols[i]);
-  const wants = facts.legs.map((leg) => `${tone(leg)} wants <b>${signed(at("leg:" + leg, t, i), 3)}</b> ${symbol}`).join("; ") + ".";
+  const wants = facts.legs.map((leg) => `${tone(leg)} wants <b>${signed(at("leg:" + leg, t, i), PARTS)}</b> ${symbol}`).join("; ") + ".";
   const mine = facts.pairs.map((_, p) => p).filter((p) => facts.pairs[p].sides.includes(i));
   return [wants, ...(cfg.kalman?.enabled !== false ? mine.map((p) => pairWords(p, t)) : [])].join("<br>");
 }
 
 function mixWords(i, t) {
-  const terms = facts.legs.map((leg) => `${fixed(weight(leg, t))} × ${signed(at("leg:" + leg, t, i), 3)}`).join(" + ");
+  const terms = facts.legs.map((leg) => `${fixed(weight(leg, t), PARTS)} × ${signed(at("leg:" + leg, t, i), PARTS)}`).join(" + ");
   return `${terms} = <b>${signed(at("fused", t, i), 3)}</b>.`;
 }
 
-const line = (head, text, more = "") => `<p class="${more}"><span class="head">${head}</span>${text}</p>`;
+const line = (head, text, more = "") => `<p class="${more}"><span class="head">${head}</span> ${text}</p>`;
 
-function limitWords(i, t) {
-  const risk = cfg.risk || {}, scale = arrays.scale[t], fused = at("fused", t, i), target = {{managed:proposed(i, t, }}at(arrays.wanted ? "wanted" : "target", t, i){{managed:)}}, near = (a, b) => Math.abs(a - b) <= 1e-5 * Math.max(1, Math.abs(b));
-  let gross = 0, net = 0, any = false;
-  for (let j = 0; j < N; j++) { const f = at("fused", t, j); gross += Math.abs(f); net += f; any = any || f !== 0; }
-  if (!any) return `Nothing is wanted of any symbol: target <b>0</b>.`;
-  let why = `the volatility target ${pct(risk.volatility_target, 0)} a year`;
-  if (near(scale, risk.scale_limit)) why = `the scale limit ${risk.scale_limit}`;
-  else if (near(gross * scale, risk.gross_limit)) why = `the gross limit ${risk.gross_limit}`;
-  else if (near(Math.abs(net) * scale, risk.net_limit)) why = `the net limit ${risk.net_limit}`;
-  const capped = near(Math.abs(target), risk.asset_limit) && Math.abs(fused * scale) > risk.asset_limit * 1.00001;
-  const trimmed = !capped && Math.abs(fused) > 0 && Math.abs(target) < Math.abs(fused * scale) * 0.9999;
-  return `All targets × ${fixed(scale)}: ${why} binds.` + (capped ? ` Then the limit of ${risk.asset_limit} for one asset.` : trimmed ? " Trimmed once more after the caps on single assets." : "") + ` Target <b class="hybrid">${signed(target, 3)}</b>.`;
+function limitWords(i, t) { // the weights hold the scale of the base already: nothing is multiplied here
+  const target = {{managed:proposed(i, t, }}at(arrays.wanted ? "wanted" : "target", t, i){{managed:)}}, [mixed, left] = [at("fused", t, i), target].map((x) => signed(x, 3));
+  const by = facts.limits.filter((_, bit) => (at("limits", t, i) >> bit) & 1);
+  return `Target <b class="hybrid">${left}</b>` + (mixed === left ? ", the mix as it is" : ` in place of ${mixed}`) + (by.length ? `, held there by ${by.join(" and ")}.` : ".");
 }
 
 function guardWords(i, t) {

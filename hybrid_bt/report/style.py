@@ -41,8 +41,11 @@ COLORS = {
     "alarm": "#D55E00",  # in sample, losses, highest risk
 }
 # thin lines carry a light colour, small text on white does not
-TEXT_COLORS = {"sac": "#A86F00", "gate-off": "#A8568A", "inverse-vol": "#2A7FAF", "kalman": "#00805C"}
+TEXT_COLORS = {"sac": "#A06900", "gate-off": "#A8568A", "inverse-vol": "#277AA8", "kalman": "#00805C"}
 TEXT_COLORS |= {"another": "#2B7F72", "short": "#77772A", "alarm": "#B84A00"}
+#: what a page begins with, up to its title
+HEAD = '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+HEAD += '<meta name="viewport" content="width=device-width, initial-scale=1">'
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header

@@ -28,7 +28,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.files.texts import TEXT, escape, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
-from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.style import COLORS, HEAD, TEXT_COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
 TEARSHEET, FILLS = "tearsheet.html", "trades.png"
@@ -100,7 +100,9 @@ class Tearsheet:
 def _with_picture(job: quantstats.PageJob, record: RunRecord, path: Path, symbols: Sequence[str]) -> quantstats.PageJob:
     """The job, and the picture of fills at `path` with it; opinions and pairs, which it does not show, stay here."""
     none, whole = slice(0), {"hybrid": record.accounts["hybrid"]}
+    limits = record.limits._replace(opinions=record.limits.opinions.rows(none), regime=record.limits.regime[none])
     shown = replace(record, accounts=whole, decisions=record.decisions.rows(none), pairs=record.pairs.rows(none))
+    shown = replace(shown, limits=limits)
     path.write_bytes(pickle.dumps(shown))
     return job._replace(picture=str(path.absolute()), symbols=symbols)
 
@@ -110,7 +112,7 @@ def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
     stamp, notes = sample_stamp(record), "".join(f"<li>{escape(note)}</li>" for note in record.notes)
     shell = (resources.files("hybrid_bt.report") / "first_page.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
-        COLORS,
+        COLORS | TEXT_COLORS,
         title=escape(_title(record)),
         run=escape(run_text(record)),
         stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
@@ -131,7 +133,7 @@ def _alone(record: RunRecord, claim: str, why: str, picture: Path) -> str:
     """A whole page: the same, why there is no more, and a picture if it exists."""
     image = html_image(picture, "Equity and drawdown") if picture.exists() else ""
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(_title(record))}</title></head>'
+        f"{HEAD}<title>{escape(_title(record))}</title></head>"
         f'<body style="margin:30px">{first_page(record, claim)}<section class="first"><p class="stamp">Without '
         f"quantstats' report: {escape(why)}</p>{image}<p>The tables beside this page hold everything that the run "
         "recorded.</p></section></body></html>\n"

@@ -12,7 +12,7 @@ from hybrid_bt.brain.journal import moment_of, said
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import whole_file, write_whole
 from hybrid_bt.files.texts import escape, html_table, shown
-from hybrid_bt.report.style import COLORS
+from hybrid_bt.report.style import COLORS, HEAD
 from hybrid_bt.trade.status import Standing, document
 
 PAGE, TEARSHEET = "live.html", "live_tearsheet.html"
@@ -23,7 +23,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """body{max-width:960px;margin:20px auto;padding:0 16px;color:#222;font:14px/1.5 Arial,Helvetica,sans-serif}
 h1{font-size:22px;margin:0}h2{font-size:16px;margin:26px 0 6px}.grey{color:#666;font-size:13px}
 table{border-collapse:collapse;width:100%}th,td{font-size:13px;padding:3px 8px;border-bottom:1px solid #e4e4e4}
-th,td{text-align:right}th{color:#666;font-weight:normal}td.text,th.text{text-align:left}svg{width:100%;height:auto}"""
+th,td{text-align:right}th{color:#666;font-weight:normal}td.text,th.text{text-align:left}svg{width:100%;height:auto}
+@media(max-width:600px){svg{overflow:visible;padding-left:30px;box-sizing:border-box}svg text{font-size:28px}}"""
 
 
 def page(standing: Standing, name: str) -> str:
@@ -42,8 +43,7 @@ def page(standing: Standing, name: str) -> str:
     ]
     waiting = [[shown(order.symbol), f"{order.size:+,.10g}"] for order in standing.pending]
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{escape(name)}</title>'
+        f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{escape(name)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(name)}</h1>"
         f'<p class="grey">{told["begun"]} to {told["bar"]}, {told["bars"]} bars</p><p>{head}. {facts}.</p>'
         f"{_chart(standing)}<h2>Alarms</h2>{_alarms(standing)}"

@@ -1,4 +1,8 @@
-"""What a row of the state says of an account: what is meant to be sent, before it is, and what became of the rest."""
+"""What a row of the state says of an account: what is meant to be sent, before it is, and what became of the rest.
+
+And what prices that come again were since the row before: the same, all of one symbol multiplied by a factor, or
+revised.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,12 @@ from typing import Any, TypedDict, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, create_model
 
 from hybrid_bt.brain.journal import Entry
+from hybrid_bt.equations.book import Book
+from hybrid_bt.equations.sizing import SIZE_GRID
 from hybrid_bt.trade.brokers.base import Answer, Order, Status
 
+LOOKED_AT = 20  #: bars that tell a factor from a correction
+APART = 0.1  #: of a factor's distance from 1: what rounding to cents may make of it
 LAPSED = "lapsed"  #: in the place of a status: never sent, and too late for it
 
 Written = tuple[str, str, float, float, bool]  #: an order, field by field
@@ -73,3 +81,27 @@ def follow(pending: dict[str, Order], row: Entry) -> None:
 def moment_text(moment: datetime) -> str:
     """UTC, to the second."""
     return moment.isoformat(timespec="seconds")
+
+
+def scale_of(before: Sequence[float], now: Sequence[float]) -> float | None:
+    """What the prices of one symbol were multiplied by; 1.0 where they are the same, None where by no one factor.
+
+    NaN is a bar that is missing. A factor needs two prices at least; it is that of the last one.
+    """
+    ratios = [b / a for a, b in zip(before, now, strict=True) if a == a or b == b]
+    if all(ratio == 1.0 for ratio in ratios):
+        return 1.0
+    factor = ratios[-1]
+    room = APART * abs(factor - 1.0)
+    uniform = len(ratios) > 1 and all(abs(ratio - factor) <= room for ratio in ratios)
+    return factor if uniform else None
+
+
+def rescale(book: Book, scales: Sequence[float]) -> None:
+    """Divide shares by what prices were multiplied by."""
+    for i, scale in enumerate(scales):
+        if scale != 1.0:
+            book.size[i] = round(book.size[i] / scale * SIZE_GRID) / SIZE_GRID
+            book.order[i] = round(book.order[i] / scale * SIZE_GRID) / SIZE_GRID
+            for prices in (book.entry, book.close, book.order_close):
+                prices[i] *= scale

@@ -18,8 +18,7 @@ from hybrid_bt.errors import StateError
 from hybrid_bt.feeds.lines import date_numbers
 from hybrid_bt.trade.brokers.base import Answer, Broker, Holdings, Order
 from hybrid_bt.trade.log import Log
-from hybrid_bt.trade.rows import LAPSED, Seen, Told, follow, seen, told
-from hybrid_bt.trade.scales import LOOKED_AT, scale_of
+from hybrid_bt.trade.rows import LAPSED, LOOKED_AT, Seen, Told, follow, scale_of, seen, told
 
 JUMPS = ("jump", "split", "unit")  #: rules of `bars.findings`
 

@@ -12,7 +12,9 @@ import numpy as np
 from hybrid_bt.account.records import AccountPath, Fill, Fills, RunRecord
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.laid import netted
-from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.brain.limits import Limits
+from hybrid_bt.brain.records import Decisions, Opinions, PairPaths
+from hybrid_bt.config import load_config
 from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import KEPT_FEATURES
 
@@ -81,6 +83,12 @@ def make_record(
             waits=np.zeros((t, n), np.bool_),
             market=rng.normal(size=(t, len(KEPT_FEATURES))),
         ),
+        limits=Limits(
+            Opinions(("sac", "kalman"), layout, amounts, np.zeros(n + 2 * p), risks, r, *_seen(t, n)),
+            load_config("stable").lines(),
+            load_config("stable").risk,
+            r,
+        ),
         pairs=PairPaths(
             pairs, path[0], path[1], path[2] ** 2, path[3], 1 + path[4] ** 2, path[5], 5 * path[6], np.sign(path[7])
         ),
@@ -93,6 +101,10 @@ def make_record(
         facts={"seed": 0, "warnings": {"rejected": np.int64(2)}, "data": {"source": "test"}, "wall_clock": {"s": 1.0}},
         notes=("survivors only",),
     )
+
+
+def _seen(t: int, n: int) -> tuple[np.ndarray, ...]:
+    return np.full((t, n), 0.01), np.full(t, 0.3), np.ones((t, n), np.bool_)
 
 
 def rows(folder: Path, table: str) -> list[dict[str, str]]:

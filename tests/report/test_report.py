@@ -28,6 +28,7 @@ from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.quantstats_page import THEIR_COLORS
 from hybrid_bt.report.style import ACCOUNT_LINES, COLORS, TEXT_COLORS
 from hybrid_bt.report.tables import write_table
+from hybrid_bt.report.tearsheet import first_page
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,18 @@ def test_one_colour_has_one_meaning():
             hues = {color for color in re.findall(r"#[0-9a-fA-F]{6}\b", path.read_text()) if _saturation(color) > 0.2}
             allowed = known if path.name == "style.py" else set()
             assert hues - allowed - set(THEIR_COLORS) == set(), path.name
+
+
+def test_small_text_stands_out_from_the_paper():
+    """4.5 to 1, as WCAG 2.2 asks (1.4.3)."""
+    for color in [*TEXT_COLORS.values(), "#767676", *(COLORS[name] for name in COLORS if name in ("hybrid", "costs"))]:
+        shares = [int(color[k : k + 2], 16) / 255.0 for k in (1, 3, 5)]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        assert 1.05 / (0.05 + float(np.dot(linear, (0.2126, 0.7152, 0.0722)))) >= 4.5, color
+
+
+def test_alarms_of_the_tearsheet_are_in_the_colour_of_text(record):
+    assert f".stamp{{color:{TEXT_COLORS['alarm']}" in first_page(record, "")
 
 
 def _saturation(color: str) -> float:

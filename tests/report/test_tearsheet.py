@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import re
 import warnings
 from pathlib import Path
@@ -166,6 +167,19 @@ def test_a_process_that_began_early_is_asked_and_one_that_is_not_asked_ends(reco
     assert contents(tmp_path / "again") == contents(full)
     with quantstats_page.Beside():
         pass
+
+
+def test_the_other_process_is_sent_bars_and_fills_alone(record, tmp_path):
+    """What was said and decided is most of a record, and no picture of fills shows it."""
+    with quantstats_page.Beside() as beside:
+        beside.ask = lambda job: None
+        tearsheet.Tearsheet(record, tmp_path, "", beside)
+    sent = pickle.loads((tmp_path / "trades.png").read_bytes())
+    assert len(sent.bars.close) == len(record.bars.close)
+    for part in (sent.limits.opinions, sent.decisions, sent.pairs):
+        lengths = {name: len(path) for name, path in vars(part).items() if isinstance(path, np.ndarray)}
+        assert not any(length for name, length in lengths.items() if name != "before"), "which is of the sides"
+    assert len(sent.limits.regime) == 0
 
 
 def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):

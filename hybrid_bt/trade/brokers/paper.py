@@ -25,7 +25,7 @@ from hybrid_bt.equations.book import Account, Book, Tape, balance, new_book, ope
 from hybrid_bt.errors import StateError
 from hybrid_bt.trade.brokers import Place
 from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Fill, Holdings, Order, Status, moment_of
-from hybrid_bt.trade.scales import LOOKED_AT, rescale, scale_of
+from hybrid_bt.trade.rows import LOOKED_AT, rescale, scale_of
 
 _SCHEMA = """
 create table if not exists account (fit text, state text, prices text);
