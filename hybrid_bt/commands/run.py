@@ -86,6 +86,7 @@ def main(**flags: Flag) -> None:
         symbols = flags["plot_symbols"]
         paths = write_report(made, out, plots=plots, claim=claim, plot_symbols=symbols, beside=beside)
         said = str(claim)
+        _ = gc.freeze(), gc.unfreeze()  # all is old: the collector, on again, does not look through it
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:
