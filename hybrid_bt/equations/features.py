@@ -101,14 +101,15 @@ def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetStat
     n_returns, _, _, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = state
     n, sq = n_returns + 1.0, ret * ret
     first = 1.0 / n  # plain averages until a window is full, exponential ones from then on
+    # here and below compared in place: a call of `max` costs as much as three products
     return AssetState(
         n,
         log_close,
         ret,
         ret / math.sqrt(var) if var > MIN_VARIANCE else 0.0,
-        var_fast + max(FAST, first) * (sq - var_fast),
-        var + max(MEDIUM, first) * (sq - var),
-        var_slow + max(SLOW, first) * (sq - var_slow),
+        var_fast + (FAST if first < FAST else first) * (sq - var_fast),
+        var + (MEDIUM if first < MEDIUM else first) * (sq - var),
+        var_slow + (SLOW if first < SLOW else first) * (sq - var_slow),
         KEEP_5 * (d_5 + ret),
         KEEP_21 * (d_21 + ret),
         KEEP_63 * (d_63 + ret),
@@ -137,12 +138,14 @@ def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) 
     n = 0
     ret = shock = shock_sq = trend_sq = 0.0
     for asset, has_bar in zip(assets, traded):  # noqa: B905  numba knows no strict zip
-        if has_bar and asset.n_returns > 1.0:
+        n_returns, _, own, own_shock, _, var, _, _, d_21, _, _ = asset
+        if has_bar and n_returns > 1.0:
             n += 1
-            ret += asset.last_return
-            shock += asset.shock
-            shock_sq += asset.shock * asset.shock
-            trend = min(max(_in_sd(asset.d_21, SD_21, asset.var), -CLIP), CLIP)
+            ret += own
+            shock += own_shock
+            shock_sq += own_shock * own_shock
+            trend = _in_sd(d_21, SD_21, var)
+            trend = -CLIP if trend < -CLIP else CLIP if trend > CLIP else trend
             trend_sq += trend * trend
     if n == 0:
         return state
@@ -201,18 +204,30 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 def asset_features(asset: AssetState, market: MarketState) -> tuple[float, ...]:
     """The features named in `ASSET_FEATURES`, not clipped: returns less the market's, in units of the asset's risk."""
-    mean, turbulence = market.mean, _log_ratio(market.mean.var_fast, market.mean.var_slow)
-    if asset.var <= MIN_VARIANCE:
-        return 0.0, 0.0, 0.0, 0.0, 0.0, _log_ratio(asset.var_fast, asset.var_slow), turbulence
-    sd = math.sqrt(asset.var)
+    return less_market(asset, market.mean, turbulence(market))
+
+
+def turbulence(market: MarketState) -> float:
+    """The last of `ASSET_FEATURES`, which all assets share."""
+    return _log_ratio(market.mean.var_fast, market.mean.var_slow)
+
+
+def less_market(asset: AssetState, mean: AssetState, shared: float) -> tuple[float, ...]:
+    """`asset_features`, from what all assets share."""
+    _, _, ret, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = asset
+    ratio = _log_ratio(var_fast, var_slow)
+    if var <= MIN_VARIANCE:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, ratio, shared
+    sd = math.sqrt(var)
+    _, _, mean_ret, _, _, _, _, mean_5, mean_21, mean_63, mean_252 = mean
     return (
-        (asset.last_return - mean.last_return) / sd,
-        (asset.d_5 - mean.d_5) / (SD_5 * sd),
-        (asset.d_21 - mean.d_21) / (SD_21 * sd),
-        (asset.d_63 - mean.d_63) / (SD_63 * sd),
-        (asset.d_252 - mean.d_252) / (SD_252 * sd),
-        _log_ratio(asset.var_fast, asset.var_slow),
-        turbulence,
+        (ret - mean_ret) / sd,
+        (d_5 - mean_5) / (SD_5 * sd),
+        (d_21 - mean_21) / (SD_21 * sd),
+        (d_63 - mean_63) / (SD_63 * sd),
+        (d_252 - mean_252) / (SD_252 * sd),
+        ratio,
+        shared,
     )
 
 
@@ -239,11 +254,12 @@ def seen_of(
     assets: Sequence[AssetState], market: MarketState, stretch: float
 ) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
     """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
+    mean, shared = market.mean, turbulence(market)
     return (
         [is_warm(asset) for asset in assets],
-        [asset_features(asset, market) for asset in assets],
+        [less_market(asset, mean, shared) for asset in assets],
         market_features(market, stretch),
-        is_warm(market.mean),
+        is_warm(mean),
         [volatility(asset) for asset in assets],
         correlation(market),
     )
