@@ -6,7 +6,6 @@ import atexit
 import gc
 import json
 import warnings
-import webbrowser
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -86,7 +85,8 @@ def main(**flags: Flag) -> None:
         symbols = flags["plot_symbols"]
         paths = write_report(made, out, plots=plots, claim=claim, plot_symbols=symbols, beside=beside)
         said = str(claim)
-        _ = gc.freeze(), gc.unfreeze()  # all is old: the collector, on again, does not look through it
+        gc.freeze()  # all is old then: the collector, on again, does not look through it
+        gc.unfreeze()
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:
@@ -99,6 +99,8 @@ def main(**flags: Flag) -> None:
         for note in (note for note in made.notes if note.startswith(NOTHING)):
             warnings.warn(note, stacklevel=1)
     if flags["open_page"]:
+        import webbrowser
+
         webbrowser.open((out / "explorer.html").resolve().as_uri())
 
 

@@ -179,25 +179,28 @@ def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float,
 
 def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -> float:
     """Note this row's closes; the value of all positions at their last closes, net of what longs borrowed."""
+    closes, days, marked = book.close, book.day, book.marked
     for k in range(seen):
-        i = book.marked[k]
-        if close_row[i] == close_row[i]:
-            book.close[i], book.day[i] = close_row[i], day
-    return worth(book, seen, book.close, leverage)
+        i = marked[k]
+        close = close_row[i]
+        if close == close:
+            closes[i], days[i] = close, day
+    return worth(book, seen, closes, leverage)
 
 
 def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:
     """Value of all positions at these prices, where NaN at their last closes, net of what longs borrowed."""
-    closes, sizes, marked = book.close, book.size, book.marked
+    closes, sizes, entries, marked = book.close, book.size, book.entry, book.marked
     total = 0.0
     for k in range(seen):
         i = marked[k]
         size = sizes[i]
         if size != 0.0:
-            price = prices[i] if prices[i] == prices[i] else closes[i]
+            price = prices[i]
+            price = price if price == price else closes[i]
             value, gain = size * price, 0.0
             if value > 0.0:
-                gain = size * (price - book.entry[i])
+                gain = size * (price - entries[i])
                 value -= gain
                 if leverage != 1.0:
                     value /= leverage

@@ -101,7 +101,6 @@ def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetStat
     n_returns, _, _, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = state
     n, sq = n_returns + 1.0, ret * ret
     first = 1.0 / n  # plain averages until a window is full, exponential ones from then on
-    # here and below compared in place: a call of `max` costs as much as three products
     return AssetState(
         n,
         log_close,
@@ -135,8 +134,7 @@ def absorb_bar(logs: Numbers, traded: Row[bool], assets: Cells[AssetState], mark
 
 def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) -> MarketState:
     """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
-    n = 0
-    ret = shock = shock_sq = trend_sq = 0.0
+    n, ret, shock, shock_sq, trend_sq = 0, 0.0, 0.0, 0.0, 0.0
     for asset, has_bar in zip(assets, traded):  # noqa: B905  numba knows no strict zip
         n_returns, _, own, own_shock, _, var, _, _, d_21, _, _ = asset
         if has_bar and n_returns > 1.0:
@@ -144,29 +142,20 @@ def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) 
             ret += own
             shock += own_shock
             shock_sq += own_shock * own_shock
-            trend = _in_sd(d_21, SD_21, var)
-            trend = -CLIP if trend < -CLIP else CLIP if trend > CLIP else trend
+            trend = min(max(_in_sd(d_21, SD_21, var), -CLIP), CLIP)
             trend_sq += trend * trend
     if n == 0:
         return state
-    mean = _absorb_return(state.mean, ret / n, 0.0)
-    gain = max(MEDIUM, 1.0 / mean.n_returns)
-    mean_shock = shock / n
+    mean, risk, spread = _absorb_return(state.mean, ret / n, 0.0), state.risk, state.spread
+    gain, mean_shock = max(MEDIUM, 1.0 / mean.n_returns), shock / n
     common = state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq)
     whole = state.shock_sq + gain * (shock_sq / n - state.shock_sq)
-    risk, spread = state.risk, state.spread
     if mean.n_returns > SETTLED_BARS:
         risk = absorb(risk, 0.5 * math.log(max(mean.var, MIN_VARIANCE)))
         spread = absorb(spread, 0.5 * math.log(max(whole - common, MIN_VARIANCE)))
-    return MarketState(
-        mean,
-        common,
-        whole,
-        state.n_assets + gain * (n - state.n_assets),
-        state.trend_sq + gain * (trend_sq / n - state.trend_sq),
-        risk,
-        spread,
-    )
+    n_assets = state.n_assets + gain * (n - state.n_assets)
+    trending = state.trend_sq + gain * (trend_sq / n - state.trend_sq)
+    return MarketState(mean, common, whole, n_assets, trending, risk, spread)
 
 
 def correlation(market: MarketState) -> float:
@@ -204,16 +193,11 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 def asset_features(asset: AssetState, market: MarketState) -> tuple[float, ...]:
     """The features named in `ASSET_FEATURES`, not clipped: returns less the market's, in units of the asset's risk."""
-    return less_market(asset, market.mean, turbulence(market))
+    return _less_market(asset, market.mean, _log_ratio(market.mean.var_fast, market.mean.var_slow))
 
 
-def turbulence(market: MarketState) -> float:
-    """The last of `ASSET_FEATURES`, which all assets share."""
-    return _log_ratio(market.mean.var_fast, market.mean.var_slow)
-
-
-def less_market(asset: AssetState, mean: AssetState, shared: float) -> tuple[float, ...]:
-    """`asset_features`, from what all assets share."""
+def _less_market(asset: AssetState, mean: AssetState, shared: float) -> tuple[float, ...]:
+    """`asset_features`, the last of which all assets share."""
     _, _, ret, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = asset
     ratio = _log_ratio(var_fast, var_slow)
     if var <= MIN_VARIANCE:
@@ -254,10 +238,11 @@ def seen_of(
     assets: Sequence[AssetState], market: MarketState, stretch: float
 ) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
     """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
-    mean, shared = market.mean, turbulence(market)
+    mean = market.mean
+    shared = _log_ratio(mean.var_fast, mean.var_slow)
     return (
         [is_warm(asset) for asset in assets],
-        [less_market(asset, mean, shared) for asset in assets],
+        [_less_market(asset, mean, shared) for asset in assets],
         market_features(market, stretch),
         is_warm(mean),
         [volatility(asset) for asset in assets],

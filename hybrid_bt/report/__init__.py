@@ -147,8 +147,7 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
 
 def run_document(record: RunRecord) -> dict[str, Any]:
     """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
-    bars = record.bars
-    stamps = coarse(bars.stamps)
+    bars, stamps = record.bars, coarse(record.bars.stamps)
     spans = in_sample_spans(record.in_sample)
     versions = {name: next((d.version for d in metadata.distributions(name=name)), "absent") for name in VERSIONED}
     ours: dict[str, Any] = {
