@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4 * 2**20  #: a parameter of malloc.h, and from where on an array is apart
-CELLS_TO_COLLECT = 100_000  #: bars x symbols behind which `give_back` is worth its tenth of a second
+CELLS_TO_COLLECT = 1_000_000  #: bars x symbols behind which `give_back` is worth its tenth of a second
 
 
 @contextmanager

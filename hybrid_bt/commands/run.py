@@ -6,9 +6,10 @@ import atexit
 import gc
 import json
 import warnings
-import webbrowser
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from hybrid_bt.config import Config
     from hybrid_bt.policies.sb3_policy import TrustedPolicy
     from hybrid_bt.report import Run
+    from hybrid_bt.report.tearsheet import Sentence
 
 
 @command(example="run --mode stable --data us20 --start 2018-01-02 --out fig/late")
@@ -76,12 +78,15 @@ def main(**flags: Flag) -> None:
     from hybrid_bt.report.quantstats_page import Beside
 
     atexit.register(gc.freeze)  # what is there when the process ends is left to the operating system: a second less
-    with Beside() if plots else nullcontext() as beside, collector_paused():
+    with Beside("arch.bootstrap") if plots else nullcontext() as beside, collector_paused():
         made = _run(flags)
         trial = _trial(made, out)
-        said, before = _claim(made, trial, ledger) if plots else "", _written(out)
+        claim, before = _claim(made, trial, ledger) if plots else "", _written(out)
         symbols = flags["plot_symbols"]
-        paths = write_report(made, out, plots=plots, claim=said, plot_symbols=symbols, beside=beside)
+        paths = write_report(made, out, plots=plots, claim=claim, plot_symbols=symbols, beside=beside)
+        said = str(claim)
+        gc.freeze()  # all is old then: the collector, on again, does not look through it
+        gc.unfreeze()
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:
@@ -94,6 +99,8 @@ def main(**flags: Flag) -> None:
         for note in (note for note in made.notes if note.startswith(NOTHING)):
             warnings.warn(note, stacklevel=1)
     if flags["open_page"]:
+        import webbrowser
+
         webbrowser.open((out / "explorer.html").resolve().as_uri())
 
 
@@ -171,12 +178,14 @@ def _trial(made: Run, out: Path) -> dict[str, Any]:
     return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 
-def _claim(made: Run, trial: Mapping[str, Any], ledger: Path) -> str:
-    """What the run shows, its luck considered, after the other trials on these prices."""
+def _claim(made: Run, trial: Mapping[str, Any], ledger: Path) -> Sentence:
+    """What the run shows, its luck considered, after the other trials on these prices; decisions have no part in it."""
     from hybrid_bt.evidence.ratios import claim
+    from hybrid_bt.report.tearsheet import Sentence
 
-    others = others_tried(read_trials(ledger), trial["data_sha256"], but=trial["config_sha256"])
-    return claim(made, others.values())
+    others, none = others_tried(read_trials(ledger), trial["data_sha256"], but=trial["config_sha256"]), slice(0)
+    accounts = replace(made, decisions=made.decisions.rows(none), pairs=made.pairs.rows(none))
+    return Sentence(partial(claim, accounts, [*others.values()]))
 
 
 def _document(made: Run, paths: list[Path]) -> dict[str, Any]:

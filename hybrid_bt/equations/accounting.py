@@ -49,14 +49,14 @@ Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
 def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
-    total, rates = 0.0, (0.0, costs.borrow_bps_per_year)
+    total, rates, sizes, days, marked = 0.0, (0.0, costs.borrow_bps_per_year), book.size, book.day, book.marked
     if reads_cash(costs):
         rates = interest_rates(balance(account.cash, book, account.seen, costs.leverage), costs)
     for k in range(account.seen):
-        i = book.marked[k]
-        size = book.size[i]
-        if size != 0.0 and close_row[i] == close_row[i] and day > book.day[i]:
-            owed = interest(size, book.entry[i], day - book.day[i], rates)
+        i = marked[k]
+        size, close = sizes[i], close_row[i]
+        if size != 0.0 and close == close and day > days[i]:
+            owed = interest(size, book.entry[i], day - days[i], rates)
             total += owed
             if t < len(tape.borrow):
                 tape.borrow[t][i] = owed
@@ -84,21 +84,21 @@ def _fill_waiting(
     -------
     The new cash, waiting, rejected, fills and commission of `Account`.
     """
-    waiting, rejected = checked
-    kept, fills, paid = 0, account.fills, account.commission
+    (waiting, rejected), kept, fills, paid = checked, 0, account.fills, account.commission
+    sizes, entries, orders, queue = book.size, book.entry, book.order, book.queue
     for k in range(waiting):
-        i = book.queue[k]
-        price = open_row[i]
+        i = queue[k]
+        price, order = open_row[i], orders[i]
         if price != price:
-            book.queue[kept] = i
+            queue[kept] = i
             kept += 1
             continue
-        executed, entry, cash, fee = execute(book.size[i], book.entry[i], book.order[i], price, cash, costs)
-        if executed != book.order[i]:
+        executed, entry, cash, fee = execute(sizes[i], entries[i], order, price, cash, costs)
+        if executed != order:
             rejected += 1
         if executed != 0.0:
-            book.size[i] += executed
-            book.entry[i] = entry
+            sizes[i] += executed
+            entries[i] = entry
             paid += fee
             if fills < len(tape.bar):
                 tape.bar[fills], tape.decided[fills], tape.symbol[fills] = t, book.order_row[i], i

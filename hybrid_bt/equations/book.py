@@ -179,11 +179,13 @@ def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float,
 
 def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -> float:
     """Note this row's closes; the value of all positions at their last closes, net of what longs borrowed."""
+    closes, days, marked = book.close, book.day, book.marked
     for k in range(seen):
-        i = book.marked[k]
-        if close_row[i] == close_row[i]:
-            book.close[i], book.day[i] = close_row[i], day
-    return worth(book, seen, book.close, leverage)
+        i = marked[k]
+        close = close_row[i]
+        if close == close:
+            closes[i], days[i] = close, day
+    return worth(book, seen, closes, leverage)
 
 
 def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:

@@ -58,10 +58,11 @@ def bundles_of(layout: Layout) -> list[tuple[int, Bundle]]:
 
 def net_into(targets: Written, sides: Numbers, layout: Layout) -> None:
     """Write what the sides come to for each symbol, (N,)."""
+    columns = layout.columns
     for i in range(len(targets)):
         targets[i] = 0.0
-    for s in range(len(sides)):
-        targets[layout.columns[s]] += sides[s]
+    for s, side in enumerate(sides):
+        targets[columns[s]] += side
 
 
 def scale_sides(sides: Written, layout: Layout, hedges: bool, factor: float) -> None:
@@ -85,27 +86,28 @@ def gross_of(sides: Numbers, layout: Layout, hedges: bool) -> float:
     return gross
 
 
-def _part(sides: Numbers, layout: Layout, first: int, end: int, column: int) -> float:
+def _part(sides: Numbers, columns: Row[int], first: int, end: int, column: int) -> float:
     """What a bundle has of one symbol, or of all (-1)."""
     total = 0.0
     for s in range(first, end):
-        if column < 0 or layout.columns[s] == column:
+        if column < 0 or columns[s] == column:
             total += sides[s]
     return total
 
 
 def _cut(sides: Written, layout: Layout, column: int, sign: float, excess: float) -> None:
     """Take `excess` off the sum of one symbol's sides, or of all (-1), where they have this sign."""
+    columns, ends, _ = layout
     for hedges in (False, True):
         there, first = 0.0, 0
-        for end in layout.ends:
-            part = _part(sides, layout, first, end, column) * sign if (end - first > 1) == hedges else 0.0
-            there += max(part, 0.0)
+        for end in ends:
+            if (end - first > 1) == hedges:
+                there += max(_part(sides, columns, first, end, column) * sign, 0.0)
             first = end
         factor = 0.0 if there <= excess else 1.0 - excess / there
         first = 0
-        for end in layout.ends:
-            if (end - first > 1) == hedges and _part(sides, layout, first, end, column) * sign > 0.0:
+        for end in ends:
+            if (end - first > 1) == hedges and _part(sides, columns, first, end, column) * sign > 0.0:
                 for s in range(first, end):
                     sides[s] *= factor
             first = end

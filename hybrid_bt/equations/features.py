@@ -106,9 +106,9 @@ def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetStat
         log_close,
         ret,
         ret / math.sqrt(var) if var > MIN_VARIANCE else 0.0,
-        var_fast + max(FAST, first) * (sq - var_fast),
-        var + max(MEDIUM, first) * (sq - var),
-        var_slow + max(SLOW, first) * (sq - var_slow),
+        var_fast + (FAST if first < FAST else first) * (sq - var_fast),
+        var + (MEDIUM if first < MEDIUM else first) * (sq - var),
+        var_slow + (SLOW if first < SLOW else first) * (sq - var_slow),
         KEEP_5 * (d_5 + ret),
         KEEP_21 * (d_21 + ret),
         KEEP_63 * (d_63 + ret),
@@ -134,36 +134,28 @@ def absorb_bar(logs: Numbers, traded: Row[bool], assets: Cells[AssetState], mark
 
 def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) -> MarketState:
     """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
-    n = 0
-    ret = shock = shock_sq = trend_sq = 0.0
+    n, ret, shock, shock_sq, trend_sq = 0, 0.0, 0.0, 0.0, 0.0
     for asset, has_bar in zip(assets, traded):  # noqa: B905  numba knows no strict zip
-        if has_bar and asset.n_returns > 1.0:
+        n_returns, _, own, own_shock, _, var, _, _, d_21, _, _ = asset
+        if has_bar and n_returns > 1.0:
             n += 1
-            ret += asset.last_return
-            shock += asset.shock
-            shock_sq += asset.shock * asset.shock
-            trend = min(max(_in_sd(asset.d_21, SD_21, asset.var), -CLIP), CLIP)
+            ret += own
+            shock += own_shock
+            shock_sq += own_shock * own_shock
+            trend = min(max(_in_sd(d_21, SD_21, var), -CLIP), CLIP)
             trend_sq += trend * trend
     if n == 0:
         return state
-    mean = _absorb_return(state.mean, ret / n, 0.0)
-    gain = max(MEDIUM, 1.0 / mean.n_returns)
-    mean_shock = shock / n
+    mean, risk, spread = _absorb_return(state.mean, ret / n, 0.0), state.risk, state.spread
+    gain, mean_shock = max(MEDIUM, 1.0 / mean.n_returns), shock / n
     common = state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq)
     whole = state.shock_sq + gain * (shock_sq / n - state.shock_sq)
-    risk, spread = state.risk, state.spread
     if mean.n_returns > SETTLED_BARS:
         risk = absorb(risk, 0.5 * math.log(max(mean.var, MIN_VARIANCE)))
         spread = absorb(spread, 0.5 * math.log(max(whole - common, MIN_VARIANCE)))
-    return MarketState(
-        mean,
-        common,
-        whole,
-        state.n_assets + gain * (n - state.n_assets),
-        state.trend_sq + gain * (trend_sq / n - state.trend_sq),
-        risk,
-        spread,
-    )
+    n_assets = state.n_assets + gain * (n - state.n_assets)
+    trending = state.trend_sq + gain * (trend_sq / n - state.trend_sq)
+    return MarketState(mean, common, whole, n_assets, trending, risk, spread)
 
 
 def correlation(market: MarketState) -> float:
@@ -201,18 +193,25 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 def asset_features(asset: AssetState, market: MarketState) -> tuple[float, ...]:
     """The features named in `ASSET_FEATURES`, not clipped: returns less the market's, in units of the asset's risk."""
-    mean, turbulence = market.mean, _log_ratio(market.mean.var_fast, market.mean.var_slow)
-    if asset.var <= MIN_VARIANCE:
-        return 0.0, 0.0, 0.0, 0.0, 0.0, _log_ratio(asset.var_fast, asset.var_slow), turbulence
-    sd = math.sqrt(asset.var)
+    return _less_market(asset, market.mean, _log_ratio(market.mean.var_fast, market.mean.var_slow))
+
+
+def _less_market(asset: AssetState, mean: AssetState, shared: float) -> tuple[float, ...]:
+    """`asset_features`, the last of which all assets share."""
+    _, _, ret, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = asset
+    ratio = _log_ratio(var_fast, var_slow)
+    if var <= MIN_VARIANCE:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, ratio, shared
+    sd = math.sqrt(var)
+    _, _, mean_ret, _, _, _, _, mean_5, mean_21, mean_63, mean_252 = mean
     return (
-        (asset.last_return - mean.last_return) / sd,
-        (asset.d_5 - mean.d_5) / (SD_5 * sd),
-        (asset.d_21 - mean.d_21) / (SD_21 * sd),
-        (asset.d_63 - mean.d_63) / (SD_63 * sd),
-        (asset.d_252 - mean.d_252) / (SD_252 * sd),
-        _log_ratio(asset.var_fast, asset.var_slow),
-        turbulence,
+        (ret - mean_ret) / sd,
+        (d_5 - mean_5) / (SD_5 * sd),
+        (d_21 - mean_21) / (SD_21 * sd),
+        (d_63 - mean_63) / (SD_63 * sd),
+        (d_252 - mean_252) / (SD_252 * sd),
+        ratio,
+        shared,
     )
 
 
@@ -239,11 +238,13 @@ def seen_of(
     assets: Sequence[AssetState], market: MarketState, stretch: float
 ) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
     """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
+    mean = market.mean
+    shared = _log_ratio(mean.var_fast, mean.var_slow)
     return (
         [is_warm(asset) for asset in assets],
-        [asset_features(asset, market) for asset in assets],
+        [_less_market(asset, mean, shared) for asset in assets],
         market_features(market, stretch),
-        is_warm(market.mean),
+        is_warm(mean),
         [volatility(asset) for asset in assets],
         correlation(market),
     )

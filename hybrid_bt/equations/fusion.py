@@ -178,11 +178,11 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
     volatility target. `bounds` is room, (N,).
     """
     targets, sides, weights = out
-    amounts, columns, legs, first, lies_on_top = said.amounts, layout.columns, layout.legs, 0, False
+    (amounts, risks, volatility, correlation), (columns, ends, legs), first, lies_on_top = said, layout, 0, False
     for i in range(len(targets)):
         targets[i], bounds[i] = 0.0, params.asset_limit
-    lean(sides, amounts, said.volatility, layout, shares[0])
-    for b, end in enumerate(layout.ends):
+    lean(sides, amounts, volatility, layout, shares[0])
+    for b, end in enumerate(ends):
         for s in range(first, end):
             if legs[b] == 0:
                 targets[columns[s]] += sides[s]
@@ -190,19 +190,19 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
                 sides[s] = 0.0
                 lies_on_top = lies_on_top or amounts[s] != 0.0
         first = end
-    scale = scale_of(targets, said.volatility, said.correlation, params, params.scale_limit)
+    scale = scale_of(targets, volatility, correlation, params, params.scale_limit)
     for i in range(len(targets)):
         targets[i] *= scale
     for s in range(len(sides)):
         sides[s] *= scale
     if hold_to(targets, sides, layout, bounds, params.net_limit):
-        trim = scale_of(targets, said.volatility, said.correlation, params, 1.0)
+        trim = scale_of(targets, volatility, correlation, params, 1.0)
         for s in range(len(sides)):
             sides[s] *= trim
         lies_on_top = lies_on_top or trim < 1.0
     weights[0] = scale if shares[0] > 0.0 else 0.0
     for leg in range(1, len(weights)):
-        weights[leg] = weight_of(shares[leg], said.risks[leg], params)
+        weights[leg] = weight_of(shares[leg], risks[leg], params)
     if lies_on_top:
         _lay_on_top(sides, weights, said, layout, params)
         net_into(targets, sides, layout)

@@ -64,16 +64,14 @@ def rates_of(params: SpreadParams) -> SpreadRates:
 
 def spread_step(state: SpreadState, innovation: float, rates: SpreadRates) -> SpreadState:
     """Absorb the innovation (log price) of one bar; the z-score is positive where y is dear against its hedge."""
-    keep = rates.keep
-    spread = keep * (state.spread + innovation)
-    zscore = 0.0
-    if state.n_bars >= rates.warmup_bars and state.variance > MIN_VARIANCE:
-        zscore = spread / math.sqrt(state.variance * keep * keep / (1.0 - keep * keep))
-    n_bars = state.n_bars + 1.0
+    (keep, scale_gain, warmup_bars), (spread, _, variance, n_bars) = rates, state
+    spread, zscore = keep * (spread + innovation), 0.0
+    if n_bars >= warmup_bars and variance > MIN_VARIANCE:
+        zscore = spread / math.sqrt(variance * keep * keep / (1.0 - keep * keep))
+    n_bars += 1.0
     # plain average until the window is full, exponential from then on: no start-up bias
-    gain = max(rates.scale_gain, 1.0 / n_bars)
-    variance = state.variance + gain * (innovation * innovation - state.variance)
-    return SpreadState(spread, zscore, variance, n_bars)
+    gain = max(scale_gain, 1.0 / n_bars)
+    return SpreadState(spread, zscore, variance + gain * (innovation * innovation - variance), n_bars)
 
 
 class PairState(NamedTuple):
@@ -111,14 +109,13 @@ def first_pair(y: int, x: int, params: KalmanParams) -> PairState:
 
 def pair_bar(pair: PairState, y: float, x: float, params: KalmanParams, rates: SpreadRates) -> PairState:
     """A pair after a bar with log closes y and x, NaN where there is none."""
-    if math.isnan(y) or math.isnan(x):
-        return PairState(pair.y, pair.x, pair.kalman, pair.spread, False, pair.started, pair.log_y, pair.log_x)
-    if not pair.started:  # there is no move yet, and no innovation
-        state = kalman.follow(pair.kalman, 0.0, 0.0, params)
-        return PairState(pair.y, pair.x, state, pair.spread, True, True, y, x)
-    state = kalman.follow(pair.kalman, y - pair.log_y, x - pair.log_x, params)
-    spread = spread_step(pair.spread, state.innovation, rates)
-    return PairState(pair.y, pair.x, state, spread, True, True, y, x)
+    of_y, of_x, state, spread, _, started, log_y, log_x = pair
+    if y != y or x != x:
+        return PairState(of_y, of_x, state, spread, False, started, log_y, log_x)
+    if not started:  # there is no move yet, and no innovation
+        return PairState(of_y, of_x, kalman.follow(state, 0.0, 0.0, params), spread, True, True, y, x)
+    state = kalman.follow(state, y - log_y, x - log_x, params)
+    return PairState(of_y, of_x, state, spread_step(spread, state.innovation, rates), True, True, y, x)
 
 
 def absorb_bar(pairs: Cells[PairState], logs: Numbers, params: Row[KalmanParams], rates: SpreadRates) -> None:

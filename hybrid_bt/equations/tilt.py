@@ -101,23 +101,24 @@ def lean(sides: Written, amounts: Numbers, volatility: Numbers, layout: Layout, 
     sides, amounts : (S,)
         Sides of other legs stay as they are.
     """
-    first, gross, leaned = 0, 0.0, 0.0
-    for b, end in enumerate(layout.ends):
-        if layout.legs[b] == 0:
+    (columns, ends, legs), first, gross, leaned, is_whole = layout, 0, 0.0, 0.0, share == 1.0
+    for b, end in enumerate(ends):
+        if legs[b] == 0:
             risk, factor = 0.0, 1.0
-            for s in range(first, end):
-                risk += abs(amounts[s]) * volatility[layout.columns[s]]
-            if risk > 0.0 and share != 1.0:
+            if not is_whole:
+                for s in range(first, end):
+                    risk += abs(amounts[s]) * volatility[columns[s]]
+            if risk > 0.0:
                 factor = math.exp((share - 1.0) * math.log(risk))
             for s in range(first, end):
                 sides[s] = amounts[s] * factor
                 gross += abs(amounts[s])
                 leaned += abs(sides[s])
         first = end
-    if share != 1.0 and leaned > 0.0:
+    if not is_whole and leaned > 0.0:
         by, first = gross / leaned if share > 0.0 else 0.0, 0
-        for b, end in enumerate(layout.ends):
-            if layout.legs[b] == 0:
+        for b, end in enumerate(ends):
+            if legs[b] == 0:
                 for s in range(first, end):
                     sides[s] *= by
             first = end

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -32,7 +32,7 @@ from hybrid_bt.report.notebook import INLINE, cell_of
 from hybrid_bt.report.quantstats_page import Beside
 from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
-from hybrid_bt.report.tearsheet import FILLS, TEARSHEET, Tearsheet
+from hybrid_bt.report.tearsheet import TEARSHEET, Sentence, Tearsheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 
+FILLS = "trades.png"
 PICTURES: dict[str, Draw] = {
     "equity_drawdown.png": curves.equity_drawdown,
     "pnl_per_ticker.png": panels.pnl_per_ticker,
@@ -60,7 +61,7 @@ def write_report(
     out: Path,
     *,
     plots: bool = True,
-    claim: str = "",
+    claim: str | Sentence = "",
     plot_symbols: Sequence[str] = (),
     beside: Beside | None = None,
 ) -> list[Path]:
@@ -75,12 +76,12 @@ def write_report(
     plots : bool
         Whether to write the pictures, the tearsheet and the explorer; without, neither matplotlib nor quantstats is
         imported.
-    claim : str
-        The sentence on top of the tearsheet (`hybrid_bt.evidence.ratios.claim`).
+    claim : str or Sentence
+        What stands on top of the tearsheet (`hybrid_bt.evidence.ratios.claim`).
     plot_symbols : sequence of str
         Whose fills `trades.png` shows; by default the most traded ones'.
     beside : Beside
-        A process that has begun already, for the part of the pages and pictures that is made there.
+        A process that has begun already, for what is made there of the tearsheet.
 
     Returns
     -------
@@ -98,26 +99,26 @@ def write_report(
         If `out` cannot be written to. Whatever the failure, `out` is left as it was.
     """
     with whole_folder(out, OUR_FILES) as fresh:
-        drawn = _drawn(record, fresh, claim, plot_symbols, beside) if plots else []
-        made = [*drawn, *(write_table(record, name, fresh) for name in TABLES)]
+        with _drawn(record, fresh, claim, plot_symbols, beside) if plots else nullcontext(list[Path]()) as drawn:
+            made = [*drawn, *(write_table(record, name, fresh) for name in TABLES)]
         text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (fresh / "run.json").write_bytes((text + "\n").encode(errors="backslashreplace"))
         return [out / name for name in (*(path.name for path in made), "run.json")]
 
 
-def _drawn(record: RunRecord, fresh: Path, claim: str, symbols: Sequence[str], beside: Beside | None) -> list[Path]:
-    """Pictures and pages, those of quantstats and of fills by another process."""
+@contextmanager
+def _drawn(
+    record: RunRecord, fresh: Path, claim: str | Sentence, symbols: Sequence[str], beside: Beside | None
+) -> Iterator[list[Path]]:
+    """Pictures and pages; that of quantstats, which another process makes, is there behind the block."""
     names = picture_names(record)
     with nullcontext(beside) if beside else Beside() as other:
-        sheet = Tearsheet(record, fresh, claim, other, symbols)
+        sheet = Tearsheet(record, fresh, claim, other)
         for name in names:
-            if name != FILLS:
-                write_picture(record, name, fresh, symbols)
+            write_picture(record, name, fresh, symbols)
         write_explorer(record, fresh)
+        yield [fresh / name for name in (*names, EXPLORER, TEARSHEET)]
         sheet.finish()
-        if sheet.why:
-            write_picture(record, FILLS, fresh, symbols)
-    return [fresh / name for name in (*names, EXPLORER, TEARSHEET)]
 
 
 def picture_names(record: RunRecord) -> list[str]:
@@ -146,8 +147,7 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
 
 def run_document(record: RunRecord) -> dict[str, Any]:
     """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
-    bars = record.bars
-    stamps = coarse(bars.stamps)
+    bars, stamps = record.bars, coarse(record.bars.stamps)
     spans = in_sample_spans(record.in_sample)
     versions = {name: next((d.version for d in metadata.distributions(name=name)), "absent") for name in VERSIONED}
     ours: dict[str, Any] = {

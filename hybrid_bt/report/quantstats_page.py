@@ -3,10 +3,10 @@
 quantstats drives pyplot, seaborn's global style and the environment, and takes seconds to import. In a process beside
 the pictures it leaves the caller's matplotlib untouched, and two runs give the same bytes, because that process has a
 fixed hash seed and clock and matplotlib's own defaults. It may begin before there is anything to report on, and imports
-while the backtest runs; one of the pictures is drawn there, so that the two processes end together.
+while the backtest runs; the claim is made there too, whose library imports most of what quantstats does.
 
-`python -c CHILD` reads the name of a file that holds a `PageJob`, puts the page in its place, and prints quantstats'
-own headline metrics. quantstats and pandas are imported there and nowhere else in the tearsheet.
+`python -c CHILD` reads the name of a file that holds a pickled `PageJob`, puts the page in its place, and prints the
+claim and quantstats' own headline metrics. quantstats and pandas are imported there and nowhere else in the tearsheet.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,8 +46,7 @@ LONGEST_SECONDS = 600.0  # a hundred times what it takes
 # its environment; Agg would draw every figure a second time
 FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "import hybrid_bt.report as r; r.quantstats_page.main(r.write_picture)"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report as r; r.quantstats_page.main()"
 )
 #: where our first page goes
 PLACE = "<!-- hybrid_bt: first page -->"
@@ -64,7 +64,7 @@ Metrics = dict[str, dict[str, float]]  #: account -> metric -> value
 
 
 class PageJob(NamedTuple):
-    """What the other process is told, as plain data."""
+    """What the other process is told."""
 
     path: str
     title: str
@@ -72,8 +72,7 @@ class PageJob(NamedTuple):
     days: list[str]
     returns: dict[str, list[float]]  #: the account and the one it is compared with: (D,) simple returns
     periods_per_year: int  #: quantstats' m
-    picture: str = ""  #: file that holds a pickled record, and then its picture of fills
-    symbols: Sequence[str] = ()  #: of that picture
+    claim: object = ""  #: whose text is asked for
 
 
 def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> PageJob:
@@ -119,11 +118,17 @@ def why_not(returns: Mapping[str, list[float]]) -> str:
 
 
 class Beside(contextlib.AbstractContextManager["Beside"]):
-    """The other process as seen from here; it ends with the block."""
+    """The other process as seen from here; it ends with the block.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    *modules : str
+        What the claim of its job will import.
+    """
+
+    def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(os.getpid())],
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(os.getpid()), *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -137,28 +142,28 @@ class Beside(contextlib.AbstractContextManager["Beside"]):
 
     def ask(self, job: PageJob) -> None:
         """Set it to work. The name of a file fits into the pipe at once, whatever the other side is at."""
-        Path(job.path).write_text(json.dumps(job._asdict()))
+        Path(job.path).write_bytes(pickle.dumps(job))
         pipe, self._process.stdin = self._process.stdin, None
         assert pipe is not None
         with contextlib.suppress(BrokenPipeError), pipe:  # it is gone; `outcome` says why
             pipe.write(os.fsencode(job.path))
 
-    def outcome(self) -> tuple[str, Metrics]:
-        """Why there is no page (empty if there is one), and quantstats' metrics."""
+    def outcome(self) -> tuple[str, str, Metrics]:
+        """Why there is no page (empty if there is one), the claim, and quantstats' metrics."""
         try:
             printed, said = self._process.communicate(timeout=LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return f"quantstats took more than {LONGEST_SECONDS:g} s", {}
+            return f"quantstats took more than {LONGEST_SECONDS:g} s", "", {}
         if self._process.returncode:
             lines = said.decode(errors="replace").strip().splitlines() or [f"status {self._process.returncode}"]
-            return f"quantstats failed: {lines[-1]}", {}
-        found: Metrics = json.loads(printed)
-        return "", found
+            return f"quantstats failed: {lines[-1]}", "", {}
+        claim, found = json.loads(printed)
+        return "", claim, found
 
 
-def main(draw: Callable[[RunRecord, str, Path, Sequence[str]], object]) -> None:
-    """The other process: import, read where a job lies, do it, print the metrics."""
+def main() -> None:
+    """The other process: import, read where a job lies, do it, print the claim and the metrics."""
     end_with_parent(int(sys.argv[2]))
     gc.disable()  # next to no cycles, and a process of its own
     atexit.register(gc.freeze)
@@ -168,13 +173,10 @@ def main(draw: Callable[[RunRecord, str, Path, Sequence[str]], object]) -> None:
         logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a hundred lines about Arial
         warnings.simplefilter("ignore")
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        import quantstats.reports  # noqa: F401
-
-        job = PageJob(**json.loads(Path(os.fsdecode(sys.stdin.buffer.read())).read_bytes()))
-        if job.picture:
-            path = Path(job.picture)
-            draw(pickle.loads(path.read_bytes()), path.name, path.parent, job.symbols)
-        found = _render(job)
+        for module in ("quantstats.reports", *sys.argv[3:]):
+            importlib.import_module(module)
+        job: PageJob = pickle.loads(Path(os.fsdecode(sys.stdin.buffer.read())).read_bytes())
+        found = str(job.claim), _render(job)
     print(json.dumps(found))
 
 

@@ -11,10 +11,8 @@ difference between them that is not rounding is a defect of one of the two.
 from __future__ import annotations
 
 import math
-import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -31,11 +29,22 @@ from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import COLORS, HEAD, TEXT_COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
-TEARSHEET, FILLS = "tearsheet.html", "trades.png"
+TEARSHEET = "tearsheet.html"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
 METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
 SHORT = 12  #: digits of a checksum
 CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
+
+
+class Sentence:
+    """Text that is made when it is first asked for, or elsewhere (`made`)."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self.make, self.made = make, ""
+
+    def __str__(self) -> str:
+        self.made = self.made or self.make()
+        return self.made
 
 
 class Tearsheet:
@@ -46,17 +55,13 @@ class Tearsheet:
     record : RunRecord
     folder : Path
         Existing; `tearsheet.html` is written there.
-    claim : str
-        The sentence on top (`hybrid_bt.evidence.ratios.claim`).
+    claim : str or Sentence
+        What stands on top (`hybrid_bt.evidence.ratios.claim`).
     beside : quantstats_page.Beside
-        Where it is made, and the picture of fills with it.
-    symbols : sequence of str
-        Those that this picture shows.
+        Where page and sentence are made.
     """
 
-    def __init__(
-        self, record: RunRecord, folder: Path, claim: str, beside: quantstats.Beside, symbols: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, record: RunRecord, folder: Path, claim: str | Sentence, beside: quantstats.Beside) -> None:
         self.path = folder / TEARSHEET
         self._record, self._claim, self._beside = record, claim, beside
         other = record.benchmark if record.benchmark != "hybrid" else "benchmark"
@@ -64,20 +69,22 @@ class Tearsheet:
         self._job = quantstats.job_of(record, self._held, self.path, _title(record))
         self.why = quantstats.why_not(self._job.returns)  #: nothing comes of the other process
         if not self.why:
-            beside.ask(_with_picture(self._job, record, folder / FILLS, symbols))
+            beside.ask(self._job._replace(claim=claim))
 
     def finish(self) -> Path:
         """Wait for the page, or write our own; warns of a failure, and of a difference that nobody can explain."""
         if not self.why:
-            self.why, theirs = self._beside.outcome()
+            self.why, said, theirs = self._beside.outcome()
             if self.why:
                 alone = "the page is ours alone, without quantstats' report"
                 warnings.warn(f"tearsheet: {self.why}; {alone}", stacklevel=2)
             else:
+                if isinstance(self._claim, Sentence):
+                    self._claim.made = said
                 self._put_first(theirs)
         if self.why:
             drawn = self.path.with_name("equity_drawdown.png")
-            self.path.write_bytes(_alone(self._record, self._claim, self.why, drawn).encode())
+            self.path.write_bytes(_alone(self._record, str(self._claim), self.why, drawn).encode())
         return self.path
 
     def _put_first(self, theirs: quantstats.Metrics) -> None:
@@ -93,18 +100,8 @@ class Tearsheet:
                 warnings.warn(said, stacklevel=2)
         table = cross_check(found, _reasons(self._record, len(self._job.days), self._job.periods_per_year))
         page = self.path.read_text(encoding="utf-8")
-        first = first_page(self._record, self._claim, table)
+        first = first_page(self._record, str(self._claim), table)
         self.path.write_bytes(page.replace(quantstats.PLACE, first, 1).encode())
-
-
-def _with_picture(job: quantstats.PageJob, record: RunRecord, path: Path, symbols: Sequence[str]) -> quantstats.PageJob:
-    """The job, and the picture of fills at `path` with it; opinions and pairs, which it does not show, stay here."""
-    none, whole = slice(0), {"hybrid": record.accounts["hybrid"]}
-    limits = record.limits._replace(opinions=record.limits.opinions.rows(none), regime=record.limits.regime[none])
-    shown = replace(record, accounts=whole, decisions=record.decisions.rows(none), pairs=record.pairs.rows(none))
-    shown = replace(shown, limits=limits)
-    path.write_bytes(pickle.dumps(shown))
-    return job._replace(picture=str(path.absolute()), symbols=symbols)
 
 
 def first_page(record: RunRecord, claim: str, checked: str = "") -> str:

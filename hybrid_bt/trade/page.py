@@ -84,7 +84,7 @@ def write_tearsheet(standing: Standing, name: str, folder: Path) -> Path:
         if not why:
             with quantstats.Beside() as beside:
                 beside.ask(job)
-                why, _ = beside.outcome()
+                why, *_ = beside.outcome()
         if why:
             raise ConfigError(f"tearsheet: {why}")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> No
     cash = 1_000_000.0 - sum(float(f["size"]) * float(f["price"]) + float(f["commission"]) for f in fills)
     borrow = float(hybrid["costs"]) - sum(float(f["commission"]) for f in fills)
     assert cash - borrow == pytest.approx(float(equity[-1]["cash"]), abs=0.01)
+
+
+def test_the_end_of_a_run_waits_for_no_collector(prices: Path, tmp_path: Path) -> None:
+    """Regression: a quarter of a second for a look through all that a run leaves behind, when it is over."""
+    found: list[int] = []
+
+    def note(phase: str, seen: dict[str, int]) -> None:
+        if phase == "stop":
+            found.append(seen["collected"])
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        run("--data", prices, "--out", tmp_path / "fig", "--no-plots")
+        kept: list[list[int]] = [[] for _ in range(gc.get_threshold()[0])]  # what the collector would look at first
+    finally:
+        gc.callbacks.remove(note)
+    assert kept and max(found, default=0) < 1_000
 
 
 def test_a_run_that_takes_another_s_place_says_so(prices: Path, tmp_path: Path) -> None:

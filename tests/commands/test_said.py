@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -86,6 +87,20 @@ def test_two_bars_that_were_traded_did_trade(tmp_path: Path) -> None:
     page = run(tmp_path, "--start", "2020-01-02", "--end", "2020-01-03").stdout
     assert "nan" not in page and "did not trade" not in page
     assert "did not trade" not in (tmp_path / "fig" / "tearsheet.html").read_text()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_claim_is_that_of_the_accounts_whoever_makes_it(
+    broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broken:
+        (tmp_path / "quantstats.py").write_text("raise ValueError('broken')")
+        monkeypatch.syspath_prepend(str(tmp_path))
+    answer = run(tmp_path, "--start", "2020-01-02", "--end", "2021-03-01", "--json")
+    made = run_backtest(load_bars("us20", symbols=["KO", "PEP"], end="2021-03-01"), pairs="KO:PEP", start="2020-01-02")
+    assert json.loads(answer.stdout)["claim"] == claim(made)
+    assert ("ValueError: broken" in answer.stderr) == broken
+    assert html.escape(claim(made)) in (tmp_path / "fig" / "tearsheet.html").read_text()
 
 
 def test_a_measure_without_a_value_is_left_empty_wherever_a_table_shows_it() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import pickle
+import os
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report
 from hybrid_bt.report.quantstats_page import daily_returns
 from hybrid_bt.report.style import in_sample_spans
-from hybrid_bt.report.tearsheet import METRICS, Compared, alike, cross_check, first_page
+from hybrid_bt.report.tearsheet import METRICS, Compared, Sentence, alike, cross_check, first_page
 
 
 @pytest.fixture(scope="module")
@@ -148,17 +149,23 @@ def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monk
     assert not re.search(r"https?:", page)
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_the_picture_that_the_other_process_draws_is_the_one_drawn_here(record, full, tmp_path, monkeypatch, broken):
-    """And where that process fails, it is drawn here."""
-    here, out = report.write_picture(record, report.FILLS, tmp_path), full
+@pytest.mark.parametrize(("broken", "made"), [(False, "made beside"), (True, "made here")])
+def test_the_sentence_is_made_in_the_other_process_and_here_where_that_fails(
+    record, full, tmp_path, monkeypatch, broken, made
+):
+    monkeypatch.setitem(quantstats_page.FIXED, "MADE", "made beside")
+    monkeypatch.setenv("MADE", "made here")
+    out, claim = tmp_path / "again", Sentence(partial(os.getenv, "MADE", ""))
     if broken:
         monkeypatch.syspath_prepend(without_quantstats(tmp_path, "raise ValueError('broken')"))
-        out = tmp_path / "again"
         with pytest.warns(UserWarning, match="broken"):
-            write_report(record, out, claim="claim of a test")
-    assert (out / report.FILLS).read_bytes() == here.read_bytes()
-    assert {path.name for path in out.iterdir()} == {path.name for path in full.iterdir()}
+            write_report(record, out, claim=claim)
+    else:
+        write_report(record, out, claim=claim)
+    monkeypatch.setenv("MADE", "made twice")
+    page = (out / "tearsheet.html").read_text(encoding="utf-8")
+    assert f'<p class="claim">{made}</p>' in page and str(claim) == made
+    assert contents(out).keys() == contents(full).keys()
 
 
 def test_a_process_that_began_early_is_asked_and_one_that_is_not_asked_ends(record, full, tmp_path):
@@ -167,19 +174,6 @@ def test_a_process_that_began_early_is_asked_and_one_that_is_not_asked_ends(reco
     assert contents(tmp_path / "again") == contents(full)
     with quantstats_page.Beside():
         pass
-
-
-def test_the_other_process_is_sent_bars_and_fills_alone(record, tmp_path):
-    """What was said and decided is most of a record, and no picture of fills shows it."""
-    with quantstats_page.Beside() as beside:
-        beside.ask = lambda job: None
-        tearsheet.Tearsheet(record, tmp_path, "", beside)
-    sent = pickle.loads((tmp_path / "trades.png").read_bytes())
-    assert len(sent.bars.close) == len(record.bars.close)
-    for part in (sent.limits.opinions, sent.decisions, sent.pairs):
-        lengths = {name: len(path) for name, path in vars(part).items() if isinstance(path, np.ndarray)}
-        assert not any(length for name, length in lengths.items() if name != "before"), "which is of the sides"
-    assert len(sent.limits.regime) == 0
 
 
 def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
