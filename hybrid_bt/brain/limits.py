@@ -37,6 +37,10 @@ class Limits(NamedTuple):
     risk: RiskParams
     regime: FloatArray  #: (T,) r, or what a risk manager made of it
 
+    def rows(self, rows: slice) -> Limits:
+        """Of some of the bars."""
+        return self._replace(opinions=self.opinions.rows(rows), regime=self.regime[rows])
+
     def words(self) -> list[str]:
         """What each bit stands for."""
         risk = self.risk

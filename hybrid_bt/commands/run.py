@@ -179,12 +179,13 @@ def _trial(made: Run, out: Path) -> dict[str, Any]:
 
 
 def _claim(made: Run, trial: Mapping[str, Any], ledger: Path) -> Sentence:
-    """What the run shows, its luck considered, after the other trials on these prices; decisions have no part in it."""
+    """What the run shows, its luck considered, after the other trials on these prices; what was decided stays here."""
     from hybrid_bt.evidence.ratios import claim
     from hybrid_bt.report.tearsheet import Sentence
 
     others, none = others_tried(read_trials(ledger), trial["data_sha256"], but=trial["config_sha256"]), slice(0)
-    accounts = replace(made, decisions=made.decisions.rows(none), pairs=made.pairs.rows(none))
+    parts: dict[str, Any] = {name: getattr(made, name).rows(none) for name in ("decisions", "limits", "pairs")}
+    accounts = replace(made, **parts)
     return Sentence(partial(claim, accounts, [*others.values()]))
 
 

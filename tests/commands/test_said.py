@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ from hybrid_bt.brain.pair_selection import Candidate
 from hybrid_bt.commands import cli
 from hybrid_bt.commands.news import _effect_cells
 from hybrid_bt.commands.pairs import _cells
+from hybrid_bt.commands.run import _claim
 from hybrid_bt.commands.study_markets import _wealth
 from hybrid_bt.evidence import Interval
 from hybrid_bt.evidence.advice_effect import Effect
@@ -101,6 +103,17 @@ def test_the_claim_is_that_of_the_accounts_whoever_makes_it(
     assert json.loads(answer.stdout)["claim"] == claim(made)
     assert ("ValueError: broken" in answer.stderr) == broken
     assert html.escape(claim(made)) in (tmp_path / "fig" / "tearsheet.html").read_text()
+
+
+def test_the_process_that_makes_the_claim_is_not_sent_what_was_decided(tmp_path: Path) -> None:
+    made = run_backtest(load_bars("us20", symbols=["KO", "PEP"], end="2021-03-01"), pairs="KO:PEP", start="2020-01-02")
+    sentence = _claim(made, {"data_sha256": "", "config_sha256": ""}, tmp_path / "runs.jsonl")
+    assert str(sentence) == claim(made, [])
+    sent = sentence.make.args[0]  # type: ignore[attr-defined]
+    for part in (sent.decisions, sent.pairs, sent.limits.opinions, sent.limits):
+        fields = part._asdict() if isinstance(part, tuple) else vars(part)
+        lengths = {name: len(path) for name, path in fields.items() if isinstance(path, np.ndarray)}
+        assert not any(length for name, length in lengths.items() if name != "before"), "which is of the sides"
 
 
 def test_a_measure_without_a_value_is_left_empty_wherever_a_table_shows_it() -> None:
