@@ -89,14 +89,14 @@ def _equity(record: RunRecord) -> Columns:
     return {
         "datetime": coarse(record.bars.stamps),
         "cash": path.cash,
-        "interest": path.borrow.sum(axis=1),
+        "interest": path.interest(),
         "equity": path.equity,
         "gross_exposure": gross,
         "net_exposure": net,
         "drawdown": drawdown(path.equity),
         "benchmark": held.equity,
         "benchmark_cash": held.cash,
-        "benchmark_interest": held.borrow.sum(axis=1),
+        "benchmark_interest": held.interest(),
     }
 
 
