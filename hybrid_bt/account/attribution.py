@@ -88,7 +88,7 @@ def contributions(
         else:
             profits = zip(OF_ASSETS, _split_market(wanted * per_target, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in profits}
-    commissions, borrow = np.zeros(len(equity)), -account.borrow[known].sum(axis=1)
+    commissions, borrow = np.zeros(len(equity)), -account.interest(known)
     fills = account.fills[slice(*np.searchsorted(account.fills.bar, (first, end)))]
     np.subtract.at(commissions, fills.bar - first, fills.commission)
     explained = sum(found.values(), np.zeros(len(equity))) + commissions + borrow

@@ -66,9 +66,9 @@ def flows_of(path: AccountPath, marks: FloatArray, multipliers: FloatArray | flo
         Last closes; before the first, anything.
     multipliers : (N,)
     """
-    bought, traded, commissions = (np.zeros(path.borrow.shape) for _ in range(3))
+    bought, traded, commissions = (np.zeros(marks.shape) for _ in range(3))
     fills = path.fills
-    value = fills.size * fills.price * np.broadcast_to(multipliers, path.borrow.shape[1:])[fills.symbol]
+    value = fills.size * fills.price * np.broadcast_to(multipliers, marks.shape[1:])[fills.symbol]
     for total, amounts in ((bought, value), (traded, np.abs(value)), (commissions, fills.commission)):
         np.add.at(total, (fills.bar, fills.symbol), amounts)
     return Flows(bought, traded, commissions, path.borrow, exposure_of(path.size, marks, multipliers))
@@ -130,7 +130,7 @@ def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, Flo
 
 def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:
     """What each symbol earned and how often it was traded, (N,) each, by the names of `per_ticker_pnl.csv`."""
-    fills, n = path.fills, path.borrow.shape[1]
+    fills, n = path.fills, flows.bought.shape[1]
     bought, commissions, interest = map(_sums, (flows.bought, flows.commissions, flows.interest))
     gross, costs = flows.exposure[-1] - bought, commissions + interest
     return {

@@ -63,7 +63,7 @@ def _check_shapes(path: AccountPath, bars: Bars) -> None:
 
 def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:
     """(T,) money spent so far on shares and costs; (T, N) shares held."""
-    spent, traded = path.borrow.sum(axis=1), np.zeros(path.borrow.shape)
+    spent, traded = path.interest(), np.zeros(path.borrow.shape)
     for fill in path.fills:
         spent[fill.bar] += fill.size * fill.price + fill.commission
         traded[fill.bar, fill.symbol] += fill.size

@@ -89,9 +89,46 @@ class Fills(Sequence[Fill]):
         return f"Fills({list(self)!r})"
 
 
+class _Stairs(NamedTuple):
+    """An array, (T, ...), as the rows on which it changes; without them as it is."""
+
+    starts: NDArray[np.intp] | None
+    values: Any
+
+    @classmethod
+    def of(cls, values: Any) -> _Stairs:  # noqa: ANN401
+        if values is not None:
+            bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)  # 0.0 is not -0.0
+            moves = (bits[1:] != bits[:-1]).any(axis=tuple(range(1, bits.ndim)))
+            starts = np.flatnonzero(np.append(True, moves))
+            if 2 * len(starts) < len(bits):
+                return cls(starts, values[starts])
+        return cls(None, values)
+
+    def rows(self, first: int, end: int) -> Any:  # noqa: ANN401
+        if self.starts is None:
+            return self.values if self.values is None else self.values[first:end]
+        steps = slice(np.searchsorted(self.starts, first, "right") - 1, np.searchsorted(self.starts, end))
+        counts = np.diff(np.maximum(self.starts[steps], first), append=end)
+        return np.repeat(self.values[steps], counts, axis=0)
+
+
+class _Seldom:
+    """A field of an account that changes with fills and days: kept as stairs, made anew where it is looked at."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, path: AccountPath, owner: object) -> Any:  # noqa: ANN401
+        return path.__dict__[self._name].rows(0, len(path.equity))
+
+    def __set__(self, path: AccountPath, values: FloatArray | None) -> None:
+        path.__dict__[self._name] = _Stairs.of(values)
+
+
 @dataclass(frozen=True, eq=False)
 class AccountPath:
-    """One account, bar by bar, as marked at each close."""
+    """One account, bar by bar, as marked at each close; all but equity seldom changes."""
 
     cash: FloatArray  #: (T,) equity less the market value of what is held; below 0 the debit balance
     equity: FloatArray  #: (T,)
@@ -110,10 +147,20 @@ class AccountPath:
         held[self.fills.bar, self.fills.symbol] = self.fills.size  # a symbol fills at most once a bar
         return np.cumsum(held, axis=0, out=held)
 
+    def interest(self, rows: slice = slice(None)) -> FloatArray:
+        """(T,) of all positions on each bar; of all bars, or of some in a row."""
+        first, end, _ = rows.indices(len(self.equity))
+        paid: FloatArray = self.__dict__["borrow"].rows(first, end).sum(axis=1)
+        return paid
+
     def summary(self, bars: Bars) -> Summary:
         """Every measure, net of commissions and interest; `bars` are the T that it traded."""
         traded, paid = float(self.fills.notional.sum()), float(self.fills.commission.sum() + self.borrow.sum())
         return summarise(self.equity, bars.stamps, bars.bars_per_year, traded_notional=traded, costs=paid)
+
+
+for _name in ("cash", "held", "borrow"):
+    setattr(AccountPath, _name, _Seldom(_name))
 
 
 @dataclass(frozen=True, eq=False)

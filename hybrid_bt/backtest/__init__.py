@@ -23,6 +23,7 @@ from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.backtest.engines import ENGINES, Progress, Reader, Words
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.brain.laid import let_go
 from hybrid_bt.brain.limits import Limits
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
@@ -197,4 +198,5 @@ def _accounts(task: Case, trading: Trading, benchmark: str, traded: Bars, *, man
             bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(path.equity))[0])])
             raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
         reconcile(path, traded, terms.cash)
+    let_go()
     return accounts

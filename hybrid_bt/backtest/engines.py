@@ -238,6 +238,5 @@ def _trading(session: Session, row: int, account: AccountPath, resumed_after: st
     recorder = session.recorder
     assert recorder is not None
     session.decider.ahead = None  # what was seen of all bars, which is over
-    recorder.close()
     paths = recorder.decisions(row), recorder.opinions(row), recorder.pairs(row)
     return Trading(*paths, account, session.decider.clipped(), session.guard.report(), resumed_after, session.idle)

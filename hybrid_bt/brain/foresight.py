@@ -40,7 +40,7 @@ class Foresight:
     def __init__(
         self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int, compiled: bool | None = None
     ) -> None:
-        self._n_past, self._row = n_past, 0
+        self._n_past, self._row, self.n_ahead = n_past, 0, len(closes) - n_past
         self._closes, self._rates, self._compiled = closes, np.full(len(closes), brain.reader.bars_per_year), compiled
         self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
         self._heard: Iterator[Heard]

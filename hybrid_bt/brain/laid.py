@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+import math
+import mmap
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import accumulate
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.legs.base import Opinion, Wish
+from hybrid_bt.brain.legs.base import Wish
 from hybrid_bt.equations.advice import Managed
-from hybrid_bt.equations.bundles import Bundle, Layout, bundles_of, layout_of
+from hybrid_bt.equations.bundles import Bundle, Layout, bundles_of
+from hybrid_bt.errors import ConfigError, os_errors
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,6 +27,10 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 Paths = TypeVar("Paths", bound="DataclassInstance")
+
+FEWEST_BARS = 1_024  #: that there is room for where nobody knows how many come
+SPOOLED_BYTES, PAGE = 32 * 2**20, mmap.PAGESIZE
+_PAGES: WeakSet[mmap.mmap] = WeakSet()  #: of records in files
 
 
 class Sides:
@@ -44,78 +54,93 @@ class Sides:
         return amounts
 
 
-class SidesRecord:
-    """Wishes of each bar and what was settled of them, side by side in the layout of the last bar."""
-
-    def __init__(self) -> None:
-        self.layout = layout_of([])
-        self._rows, self._risks = array("d"), array("d")
-        self._laid: list[tuple[int, Layout]] = []  #: number of bars under each layout
-
-    def append(self, opinion: Opinion, settled: Sequence[float]) -> None:
-        if len(opinion.amounts) != len(self.layout.columns) or not self._laid:
-            self.layout = opinion.layout
-            self._laid.append((0, self.layout))
-        self._laid[-1] = self._laid[-1][0] + 1, self.layout
-        for numbers in (opinion.amounts, settled):
-            self._rows.extend(numbers)
-        self._risks.extend(opinion.risks)
-
-    def risks(self, n_legs: int) -> FloatArray:
-        return np.array(self._risks).reshape(-1, n_legs)
-
-    def wishes(self) -> FloatArray:
-        return self._in_last_layout(0)
-
-    def settled(self) -> FloatArray:
-        return self._in_last_layout(1)
-
-    def _in_last_layout(self, which: int) -> FloatArray:
-        values, at, found = np.frombuffer(self._rows), 0, []
-        for n_bars, layout in self._laid:
-            n = len(layout.columns)
-            rows = values[at : at + 2 * n_bars * n].reshape(n_bars, 2, n)[:, which]
-            found.append(widened(rows, layout, self.layout))
-            at += 2 * n_bars * n
-        return np.concatenate(found) if found else np.zeros((0, 0))
-
-
 class Whole:
-    """Records of T bars, written some bars at a time: nothing is there twice, and pages that stay zero cost nothing.
+    """Records of bars, written some bars at a time: nothing is there twice, and pages that stay zero cost nothing.
+
+    Long ones lie in a nameless file under TMPDIR; what is looked at of them stays in memory until somebody lets go.
 
     Parameters
     ----------
     n_bars : int
-        T.
+        As many as will come, where that is known; room that is full is doubled.
     """
 
-    def __init__(self, n_bars: int) -> None:
-        self._n_bars, self._at = n_bars, 0
+    def __init__(self, n_bars: int = 0) -> None:
+        self._room, self._at = max(n_bars, FEWEST_BARS), 0
         self._records: list[Any] = []
+        self._file: IO[bytes] | None = None
+        self._places: dict[int, int] = {}  #: id of an array in the file -> its place there
 
     def write(self, *pieces: DataclassInstance) -> None:
         """The next bars of each record; arrays that are one in the first pieces are one in all."""
         if not self._records:
-            blanks: dict[int, NDArray[Any]] = {}
-            self._records = [with_paths(piece, partial(self._blank, blanks)) for piece in pieces]
-        after = self._at
+            blanks = self._blanks({id(path): path for piece in pieces for path in _paths_of(piece)})
+            self._records = [with_paths(piece, lambda like: blanks[id(like)]) for piece in pieces]
+        after = self._at + len(_paths_of(pieces[0])[0])
+        if after > self._room:
+            self._room = max(after, 2 * self._room)
+            longer: dict[int, NDArray[Any]] = {}
+            self._records = [with_paths(one, partial(self._longer, longer)) for one in self._records]
         for place, piece in enumerate(pieces):
             layout = getattr(piece, "layout", None)
             if layout is not None and layout != self._records[place].layout:
                 self._records[place] = _relaid(self._records[place], layout)
             for room, values in zip(_paths_of(self._records[place]), _paths_of(piece), strict=True):
-                after = self._at + len(values)
-                if np.ascontiguousarray(values).view(np.uint8).any():  # -0.0 is not zero
-                    room[self._at : after] = values
+                same = np.ascontiguousarray(values, room.dtype)
+                if same.view(np.uint8).any():  # -0.0 is not zero
+                    self._put(room, same)
         self._at = after
 
-    def _blank(self, known: dict[int, NDArray[Any]], like: NDArray[Any]) -> NDArray[Any]:
-        """For all bars; the same for the same array."""
-        return known.setdefault(id(like), np.zeros((self._n_bars, *like.shape[1:]), like.dtype))
+    def _put(self, room: NDArray[Any], values: NDArray[Any]) -> None:
+        begin = self._places.get(id(room))
+        if begin is None or self._file is None:
+            room[self._at :][: len(values)] = values
+            return
+        with os_errors(ConfigError, f"memory: {tempfile.gettempdir()} is full", "make room there, or set TMPDIR"):
+            self._file.seek(begin + self._at * values[:1].nbytes)
+            self._file.write(values.data.cast("B"))
+            self._file.flush()
+
+    def _blanks(self, likes: Mapping[int, NDArray[Any]]) -> dict[int, NDArray[Any]]:
+        """For all bars, by the ids of pieces; the same for the same array."""
+        shapes = {key: (self._room, *like.shape[1:]) for key, like in likes.items()}
+        sizes = (math.prod(shapes[key]) * like.itemsize for key, like in likes.items())
+        begins = [0, *accumulate(-(-size // PAGE) * PAGE for size in sizes)]
+        mapped = _mapped(begins[-1]) if begins[-1] > SPOOLED_BYTES else None
+        if mapped is None:
+            return {key: np.zeros(shapes[key], like.dtype) for key, like in likes.items()}
+        self._file, pages = mapped
+        given = zip(likes.values(), shapes.values(), begins, strict=False)
+        found = [np.frombuffer(pages, like.dtype, math.prod(shape), at).reshape(shape) for like, shape, at in given]
+        self._places = dict(zip(map(id, found), begins, strict=False))
+        return dict(zip(shapes, found, strict=True))
+
+    def _longer(self, known: dict[int, NDArray[Any]], old: NDArray[Any]) -> NDArray[Any]:
+        if id(old) not in known:
+            known[id(old)] = np.zeros((self._room, *old.shape[1:]), old.dtype)
+            known[id(old)][: self._at] = old[: self._at]
+        return known[id(old)]
 
     def records(self) -> tuple[Any, ...]:
-        """As they were written."""
-        return tuple(self._records)
+        """As they were written so far."""
+        return tuple(cut_rows(record, slice(self._at)) for record in self._records)
+
+
+def _mapped(n_bytes: int) -> tuple[IO[bytes], mmap.mmap] | None:
+    """A nameless file of zeros, and its pages, for reading alone; None where the system gives none."""
+    with suppress(OSError):
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the records)
+        file.truncate(n_bytes)
+        _PAGES.add(pages := mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_READ))
+        return file, pages
+    return None
+
+
+def let_go() -> None:
+    """Take out of memory what was looked at of records that lie in files; they are read again when they are needed."""
+    for pages in _PAGES:
+        with suppress(AttributeError, OSError):  # systems without
+            pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _paths_of(record: DataclassInstance) -> list[NDArray[Any]]:
@@ -154,11 +179,6 @@ def netted(names: Iterable[str], amounts: FloatArray, layout: Layout, shape: tup
 def places_of(layout: Layout) -> dict[tuple[int, Bundle], int]:
     """Where each bundle begins."""
     return dict(zip(bundles_of(layout), (0, *layout.ends), strict=False))
-
-
-def padded(rows: Sequence[Sequence[float]], n: int) -> FloatArray:
-    """Rows that grow, with zeros behind them: (T, n)."""
-    return np.array([[*row, *([0.0] * (n - len(row)))] for row in rows]).reshape(len(rows), n)
 
 
 def cut_rows(record: Paths, rows: slice, **others: object) -> Paths:

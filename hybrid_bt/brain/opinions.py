@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
-from hybrid_bt.brain.laid import FloatArray, Sides, Whole, padded
+from hybrid_bt.brain.laid import FloatArray, Sides, Whole
 from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows, piece_rows, read_in_pieces
@@ -58,7 +58,8 @@ class _Rows(NamedTuple):
     rows: Sequence[Sequence[Wish]]
 
     def laid(self, sides: Sides) -> FloatArray:
-        return padded([sides.laid(wishes) for wishes in self.rows], sides.n)
+        rows = [sides.laid(wishes) for wishes in self.rows]  # which grow; zeros behind them
+        return np.array([[*row, *([0.0] * (sides.n - len(row)))] for row in rows]).reshape(len(rows), sides.n)
 
     def wishes(self, t: int) -> Sequence[Wish]:
         return self.rows[t]

@@ -1,12 +1,8 @@
-"""What a brain said and decided, bar by bar: T bars from row 0, the bar of the first decision, N symbols, P pairs.
-
-A record grows as flat doubles: 8 bytes a number, whatever the number of bars.
-"""
+"""What a brain said and decided, bar by bar: T bars from row 0, the bar of the first decision, N symbols, P pairs."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
@@ -16,16 +12,14 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.laid import FloatArray, ManagedPaths, SidesRecord, cut_rows, managed_paths, netted, places_of
+from hybrid_bt.brain.laid import FloatArray, ManagedPaths, Whole, cut_rows, managed_paths, netted, places_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.bundles import Bundle, Layout, layout_of
 from hybrid_bt.equations.features import KEPT_FEATURES, MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
 
-_NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
-_VECTORS = ("base", "fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
-_CODES = {"warm": "b", "waits": "b", "together": "i"}  #: of those that are no doubles
+CELLS_AT_ONCE = 1_024  #: bars x symbols that a recorder writes together
 KEPT_COLUMNS = tuple(map(MARKET_FEATURES.index, KEPT_FEATURES))
 _kept = itemgetter(*KEPT_COLUMNS)
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
@@ -138,80 +132,100 @@ class Recorder:
 
     def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
         self._n_symbols, self._leg_names, self._pair_names = n_symbols, tuple(leg_names), tuple(pair_names)
-        self._nobody, self._alone = (False,) * n_symbols, range(n_symbols)
-        self._weights = {name: array("d") for name in leg_names}
-        self._numbers = {name: array("d") for name in _NUMBERS}
-        self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
-        self._market, self._pairs = array("d"), array("d")
-        self._sides, self._tied = SidesRecord(), list[tuple[int, Bundle]]()
-        self._managed: list[Managed | None] = []
-        self._read: Any = np.array
+        self._few: list[Decision] = []  # as long as they are not written
+        self._most_at_once = max(CELLS_AT_ONCE // max(n_symbols, 1), 1)
+        self._whole, self._n_bars = Whole(), 0
+        self._tied: Sequence[tuple[int, Bundle]] = ()
+        self._managed: list[Managed] = []  # of the last bars in a row on which a risk manager was asked
+
+    def expect(self, n_bars: int) -> None:
+        """So many bars come from here on."""
+        if not self._n_bars:
+            self._whole = Whole(n_bars)
 
     def append(self, decision: Decision) -> None:
         """Append one bar."""
-        view = decision.view
-        if not self._managed:
-            self._tied = list(decision.opinion.ties)
-        self._sides.append(decision.opinion, decision.sides)
-        for name in self._leg_names:
-            self._weights[name].append(decision.weights[name])
-        numbers = (decision.regime, decision.scale, decision.guard, view.correlation)
-        for column, number in zip(self._numbers.values(), numbers, strict=True):
-            column.append(number)
-        wanted = decision.target if decision.wanted is None else decision.wanted
-        waits, together = decision.waits or self._nobody, decision.together or self._alone
-        base = decision.legs[self._leg_names[0]]
-        vectors = (base, decision.fused, decision.target, wanted, view.volatility, view.warm, waits, together)
-        for column, vector in zip(self._vectors.values(), vectors, strict=True):
-            column.extend(vector)
-        self._managed.append(decision.managed)
-        self._market.extend(_kept(view.market))
-        for pair, position in zip(view.pairs, decision.positions, strict=True):
-            self._pairs.extend((*pair[:7], position))
+        few, opinion = self._few, decision.opinion
+        if len(few) >= self._most_at_once or (few and len(opinion.amounts) != len(few[0].opinion.amounts)):
+            self._write()
+        if not self._n_bars:
+            self._tied = list(opinion.ties)
+        self._few.append(decision)
+        self._n_bars += 1
+        if decision.managed is not None:
+            self._managed.append(decision.managed)
+        elif self._managed:
+            self._managed.clear()
 
-    def close(self) -> None:
-        """No more bars come: from here on what is read are views of the record, no copies."""
-        self._read = np.frombuffer
+    def _write(self) -> None:
+        few, self._few = self._few, []
+        said, views, n = [one.opinion for one in few], [one.view for one in few], self._n_symbols
+        nobody, alone, shape = (False,) * n, range(n), (len(few), n)
+        layout = said[0].layout if said else layout_of([])
+
+        def laid(rows: list[Any], width: int, kind: type = np.float64) -> NDArray[Any]:
+            return np.array(rows, dtype=kind).reshape(len(few), width)
+
+        def numbers(values: Iterable[float]) -> FloatArray:
+            return np.fromiter(values, np.float64, len(few))
+
+        amounts = laid([one.amounts for one in said], len(layout.columns))
+        legs = netted(self._leg_names, amounts, layout, shape)
+        legs[self._leg_names[0]] = laid([one.legs[self._leg_names[0]] for one in few], n)
+        regime, risks = numbers(one.regime for one in few), laid([one.risks for one in said], len(self._leg_names))
+        seen = [[(*pair[:7], held) for pair, held in zip(one.view.pairs, one.positions, strict=True)] for one in few]
+        cube = np.array(seen, dtype=np.float64).reshape(len(few), len(self._pair_names), len(_SEEN) + 1)
+        opinions = Opinions(
+            names=self._leg_names,
+            layout=layout,
+            amounts=amounts,
+            before=np.zeros(0),
+            risks=risks,
+            regime=regime,
+            volatility=laid([view.volatility for view in views], n),
+            correlation=numbers(view.correlation for view in views),
+            warm=laid([view.warm for view in views], n, np.bool_),
+        )
+        decisions = Decisions(
+            legs=legs,
+            weights={name: numbers(one.weights[name] for one in few) for name in self._leg_names},
+            regime=regime,
+            fused=laid([one.fused for one in few], n),
+            target=laid([one.target for one in few], n),
+            scale=numbers(one.scale for one in few),
+            layout=layout,
+            sides=laid([one.sides for one in few], len(layout.columns)),
+            risks=risks,
+            together=laid([one.together or alone for one in few], n, np.intc),
+            wanted=laid([one.target if one.wanted is None else one.wanted for one in few], n),
+            guard=numbers(one.guard for one in few),
+            waits=laid([one.waits or nobody for one in few], n, np.bool_),
+            market=laid([_kept(view.market) for view in views], len(KEPT_FEATURES)),
+        )
+        self._whole.write(opinions, decisions, PairPaths.of(self._pair_names, cube, cube[:, :, -1]))
+
+    def _written(self) -> tuple[Opinions, Decisions, PairPaths]:
+        if self._few or not self._n_bars:
+            self._write()
+        opinions, decisions, pairs = self._whole.records()
+        return opinions, decisions, pairs
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
-        shape = len(self._managed), self._n_symbols
-        legs = netted(self._leg_names, self._sides.wishes(), self._sides.layout, shape)
-        legs[self._leg_names[0]] = self._matrix(self._vectors["base"])
-        return Decisions(
-            legs={name: leg[start:] for name, leg in legs.items()},
-            weights={name: self._read(values)[start:] for name, values in self._weights.items()},
-            layout=self._sides.layout,
-            sides=self._sides.settled()[start:],
-            risks=self._sides.risks(len(self._leg_names))[start:],
-            managed=managed_paths(self._managed[start:]),
-            market=self._read(self._market).reshape(-1, len(KEPT_FEATURES))[start:],
-            **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
-        )
+        found, first = self._written()[1].rows(slice(start, None)), self._n_bars - len(self._managed)
+        return replace(found, managed=managed_paths(self._managed[start - first :]) if start >= first else None)
 
     def opinions(self, start: int = 0) -> Opinions:
         """What can be mixed, limited and traded again (`hybrid_bt.brain.settling`), from row `start` on."""
-        amounts, risks = self._sides.wishes(), self._sides.risks(len(self._leg_names))
-        before, seen = np.zeros(amounts.shape[1]), self._paths(0, "regime", "volatility", "correlation", "warm")
-        places = places_of(self._sides.layout)
+        said = self._written()[0]
+        before, places = np.zeros(said.amounts.shape[1]), places_of(said.layout)
         for key in self._tied:  # a bundle that closes on the first bar was open before it
             before[places[key] : places[key] + len(key[1])] = 1.0
-        return Opinions(self._leg_names, self._sides.layout, amounts, before, risks, **seen).rows(slice(start, None))
-
-    def _paths(self, start: int, *names: str) -> dict[str, Any]:
-        """Those numbers (T,) and vectors (T, N)."""
-        vectors = {name: self._matrix(values)[start:] for name, values in self._vectors.items() if name in names}
-        return vectors | {name: self._read(values)[start:] for name, values in self._numbers.items() if name in names}
-
-    def _matrix(self, values: array[Any]) -> NDArray[Any]:
-        kind = {"b": np.bool_, "i": np.intc}.get(values.typecode, np.float64)
-        found: NDArray[Any] = self._read(values, kind).reshape(-1, self._n_symbols)
-        return found
+        return replace(said, before=before).rows(slice(start, None))
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        cube = self._read(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
-        return PairPaths.of(self._pair_names, cube, cube[:, :, -1])
+        return self._written()[2].rows(slice(start, None))
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:

@@ -3,7 +3,7 @@
     sent = session.bar(stamp, closes, books, advice)
     brain, bar by bar or ahead of them -> what documents advise -> guard -> recorder -> journal
 
-Whoever trades brings the rows, looks into the account where the guard asks for it, and carries out what comes back.
+Whoever trades brings the rows, looks into the account where the guard asks, and carries out what comes back.
 """
 
 from __future__ import annotations
@@ -53,13 +53,12 @@ class Session:
 
     Parameters
     ----------
-    setup : Setup
     compiled : bool, optional
-        Opinions ahead, where `bars_ahead` are known: same bits, sooner; by default under numba where that is worth it.
+        Opinions ahead, where `bars_ahead` are known: same bits, sooner; by default under numba where worth it.
     bars_ahead : callable, optional
-        Stamps and closes of all bars to come, asked for on the first one; None where they are not certain.
+        Stamps and closes of all bars to come, asked for on the first; None where they are not certain.
     history : (T0, N) array, optional
-        Closes before the first bar: the recursions read them, and nothing of them is traded, recorded or counted.
+        Closes before the first bar, which the recursions alone read.
     record : bool
         Keep every decision in `recorder`.
     journal : Journal, optional
@@ -145,8 +144,8 @@ class Session:
     ) -> Entry | None:
         """Decide what the journal has up to this bar once more; its row of the bar, None where the bar is new.
 
-        `advise` is told each past bar on which documents were read, so that who reads them remembers. Where prices were
-        `rescaled` since, by a factor for each symbol, these closes are read, and what was sent then stays as it was.
+        `advise` is told each past bar on which documents were read, so that its reader remembers. Where prices were
+        `rescaled` since, by a factor for each symbol, these closes are read, and what was sent stays as it was.
 
         Raises
         ------
@@ -186,6 +185,8 @@ class Session:
         """What the guard saw of the account, told whether a part failed, and what is to be sent."""
         if self.n_bars == 0:
             self.guard.told(stamp, self.decider.begin(self._bars_ahead, self._history, self._compiled))
+            if self.recorder and self.decider.ahead:
+                self.recorder.expect(self.decider.ahead.n_ahead)
         if self._early is not None or self._finding is not None:
             self._prepare(stamp, closes)
         seen, sent = facts(False) if self._tells and facts is not None else None, None
@@ -205,7 +206,7 @@ class Session:
             if advice is not None:
                 self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
         self.decision, self.together = decision, decision.together
-        if self.recorder is not None:
+        if self.recorder:
             self.recorder.append(decision)
         self.n_bars += 1
         return seen, sent
@@ -244,7 +245,6 @@ class Session:
         rate, self.decider = self.decider.current.reader.bars_per_year, Decider(partial(self._setup.make, self.pairs))
         self.decider.take_rate(rate)
         self.recorder = self._new_recorder() if self._records else None
-        for row in rows:
-            decision = self.decider.current.decide(row)
-            if self.recorder is not None:
+        for decision in map(self.decider.current.decide, rows):
+            if self.recorder:
                 self.recorder.append(decision)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Finite, Flag, Flags, flag, listed, option
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files.workers import workers
 
 if TYPE_CHECKING:
+    from hybrid_bt.bars import Bars
     from hybrid_bt.bars.market import Market
     from hybrid_bt.config import Config
     from hybrid_bt.config.task import Case
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 #: whose bars lie before 2010: the shipped SAC learned from them, and nothing else is judged on markets left out
 MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
 LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
+LONG_BYTES = 8 * 2**20  #: of files, from which on a process for their reading is worth its start, a third of a second
 
 _MODES = click.Choice(["stable", "aggressive"])
 _RISKS = click.Choice(["off", "lexicon", "replay", "record", "live"])
@@ -163,13 +167,28 @@ def config_of(flags: Flags) -> Config:
 
 def market_of(flags: Flags, *, end: date | None = None) -> Market:
     """The bars that the flags of `bars` and `span` ask for, up to `end`, and the pairs named, else the sample's own."""
-    from hybrid_bt.feeds import as_market, load_bars
+    from hybrid_bt.feeds import as_market
 
     start, last = flags.get("start"), end or flags.get("end")
     if start and last and last <= start:
         raise ConfigError(f"--end {last} is not after --start {start}; exchange them or widen the span")
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **_how(flags))
+    bars = _read(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **_how(flags))
     return as_market(bars, flags.get("pairs") or None)
+
+
+def _read(source: str, **words: Any) -> Bars:  # noqa: ANN401  those of `load_bars`
+    """Bars; long files are read in a process of its own, with which pandas goes, and the room that their texts took."""
+    from hybrid_bt.account import give_back
+    from hybrid_bt.feeds import SOURCES, load_bars
+
+    path = Path(source)
+    there = [] if source in SOURCES or not path.exists() else [path, *path.iterdir()] if path.is_dir() else [path]
+    if sum(one.stat().st_size for one in there) < LONG_BYTES:
+        return load_bars(source, **words)
+    with workers(1, "reading", "free memory, or give fewer bars") as pool:
+        bars = pool.submit(load_bars, source, **words).result()
+    give_back()
+    return bars
 
 
 def _how(flags: Flags) -> dict[str, Any]:

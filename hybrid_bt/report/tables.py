@@ -20,7 +20,7 @@ from hybrid_bt.account.conditional import Condition, conditional_rows
 from hybrid_bt.account.flows import Flows, by_symbol, exposure_of, exposures, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.laid import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths, let_go
 from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.files.texts import Cells, cell, cells, coarse, csv_of_columns
@@ -39,6 +39,7 @@ HEADLINES = {
 }
 CELLS_AT_ONCE = 8_192  #: bars x symbols that profits are split on
 ROWS_AT_ONCE = 512  #: or bars, of `decisions.csv` and `pairs.csv`
+PIECES_LOOKED_AT = 64  #: until what was read of them is let go
 
 
 def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
@@ -69,6 +70,8 @@ def write_table(record: RunRecord, name: str, folder: Path) -> Path:
     with path.open("wb") as file:
         for i, columns in enumerate(_pieces(found) if isinstance(found, dict) else found):
             file.write(csv_of_columns(columns.values(), () if i else tuple(columns)).encode(errors="backslashreplace"))
+            if not i % PIECES_LOOKED_AT:
+                let_go()
     return path
 
 
@@ -89,14 +92,14 @@ def _equity(record: RunRecord) -> Columns:
     return {
         "datetime": coarse(record.bars.stamps),
         "cash": path.cash,
-        "interest": path.borrow.sum(axis=1),
+        "interest": path.interest(),
         "equity": path.equity,
         "gross_exposure": gross,
         "net_exposure": net,
         "drawdown": drawdown(path.equity),
         "benchmark": held.equity,
         "benchmark_cash": held.cash,
-        "benchmark_interest": held.borrow.sum(axis=1),
+        "benchmark_interest": held.interest(),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 from pathlib import Path
 
@@ -40,11 +39,11 @@ def make_account(bars: Bars, *, every: float, seed: int) -> AccountPath:
     rng = np.random.default_rng(seed)
     t, n = bars.close.shape
     cash, held, mark = START, np.zeros(n), np.zeros(n)
-    path = AccountPath(np.zeros(t), np.zeros(t), np.zeros((t, n)), np.zeros((t, n)), Fills.of(()), 2)
+    paths = np.zeros(t), np.zeros(t), np.zeros((t, n)), np.zeros((t, n))
     fills = []
     for row in range(t):
-        path.borrow[row] = np.where(held < 0, -held * mark * 0.01 / 365, 0.0)
-        cash -= path.borrow[row].sum()
+        owed = np.where(held < 0, -held * mark * 0.01 / 365, 0.0)
+        cash -= owed.sum()
         for symbol in range(n):
             price = float(bars.open[row, symbol])
             if row and rng.random() < every and not math.isnan(price):
@@ -53,8 +52,9 @@ def make_account(bars: Bars, *, every: float, seed: int) -> AccountPath:
                 cash -= size * price + fills[-1].commission
                 held[symbol] += size
         mark = np.where(np.isnan(bars.close[row]), mark, bars.close[row])
-        path.cash[row], path.size[row], path.equity[row] = cash, held, cash + float(held @ mark)
-    return dataclasses.replace(path, fills=Fills.of(fills))
+        for column, value in zip(paths, (cash, cash + float(held @ mark), held, owed), strict=True):
+            column[row] = value
+    return AccountPath(*paths, Fills.of(fills), 2)
 
 
 def make_record(
