@@ -145,8 +145,8 @@ class PlainBroker(bt.brokers.BackBroker):
     """
 
     def submit(self, order: Framework, check: bool = True) -> Framework:
-        if not isinstance(order, _Light):
-            raise ConfigError(f"PlainBroker: takes what `market_order` makes, not a {type(order).__name__}")
+        if getattr(order, "_unheard", None) is None:
+            raise ConfigError(f"PlainBroker: takes market orders that nobody hears of, not a {type(order).__name__}")
         if check:
             order.status = bt.Order.Submitted
             self.submitted.append(order)
