@@ -13,7 +13,7 @@ import array
 import math
 from collections.abc import Callable
 from datetime import datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 from hybrid_bt.bars import FIELDS, Bars
@@ -23,6 +23,13 @@ from hybrid_bt.feeds.lines import Shown, Tick
 
 DATETIME = 6  # position of the datetime line, the last of Backtrader's seven
 _utc: Callable[[float], datetime] = lru_cache(maxsize=8)(bt.num2date)  # the feeds of a Cerebro share their stamps
+
+
+def moment_at(clock: Framework, ago: int = 0, tz: tzinfo | None = None, naive: bool = True) -> datetime:
+    """What `data.datetime.datetime()` answers; the broker asks it of every position on every bar."""
+    if tz or clock._tz or not naive:
+        return type(clock).datetime(clock, ago, tz, naive)  # type: ignore[no-any-return]
+    return _utc(clock.array[clock._idx + ago])
 
 
 class ArrayFeed(bt.feed.DataBase):
@@ -86,7 +93,7 @@ class ArrayFeed(bt.feed.DataBase):
         self._shown = self._source()
         self.unread = self._shown.unread
         self._cursors = tuple(self.lines.lines)
-        self._cursors[DATETIME].datetime = self._moment
+        self._cursors[DATETIME].datetime = partial(moment_at, self._cursors[DATETIME])
         named = dict(zip(self.getlinealiases(), self._cursors, strict=False))
         # `data.close` is found here at once rather than through LineSeries.__getattr__ and a descriptor.
         self.__dict__.update({alias: line for alias, line in named.items() if not hasattr(type(self), alias)})
@@ -114,13 +121,6 @@ class ArrayFeed(bt.feed.DataBase):
         column = 0 if symbol is None else given.index_of(symbol)
         self._name = self.p.name or given.symbols[column]
         return Shown(given, column)
-
-    def _moment(self, ago: int = 0, tz: tzinfo | None = None, naive: bool = True) -> datetime:
-        """What `data.datetime.datetime()` answers; the broker asks it of every position on every bar."""
-        line = self._cursors[DATETIME]
-        if tz or line._tz or not naive:
-            return type(line).datetime(line, ago, tz, naive)  # type: ignore[no-any-return]
-        return _utc(line[ago])
 
     def __len__(self) -> int:
         return self._cursors[0].lencount  # type: ignore[no-any-return]

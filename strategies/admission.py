@@ -17,16 +17,19 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.brain.journal import said
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.feeds.array import moment_at
 from hybrid_bt.feeds.framework import Framework, bt
 
 FloatArray = NDArray[np.float64]
 DAY_END = time(23, 59, 59, 999_990)  #: Backtrader's own
+WALK = "advance", "advance_peek", "_tick_fill", "_tick_nullify"  #: of a feed
 FALLS = 3  #: stamps, each earlier than the one before: nothing was sent again, the order is that of the newest first
 FIRST_BARS = 5  #: looked at where feeds are read bar by bar: minutes show on their first day that they are none
 
@@ -129,10 +132,47 @@ class _Loaded(_Bars):
         for line in feed.lines if not is_bar.all() else ():
             values = np.array(line.array, dtype=np.float64)
             line.array = array("d", np.delete(values, np.flatnonzero(~is_bar)).tobytes())
+        if all(getattr(type(feed), name) is getattr(bt.feed.DataBase, name) for name in WALK):
+            _Walk(feed)
 
     def align(self, zones: Sequence[Framework]) -> None:
         """Give the lines the stamps."""
         self.feed.lines.datetime.array[: len(self.stamps)] = array("d", self.stamps.tobytes())
+
+
+class _Walk:
+    """Takes a feed in memory from bar to bar, and answers as Backtrader does, in a fifth of the time.
+
+    `feed.close` is found at once, not through `__getattr__` and a descriptor; lines move, and become ticks, together;
+    a date is made once for all feeds.
+    """
+
+    def __init__(self, feed: Framework) -> None:
+        named = dict(zip(feed.getlinealiases(), feed.lines.lines, strict=False))
+        feed.__dict__.update({alias: line for alias, line in named.items() if not hasattr(type(feed), alias)})
+        self._feed, self._lines, self._clock = feed, list(feed.lines.lines), named.pop("datetime")
+        self._ticks = [("tick_last", self._lines[0]), *((f"tick_{alias}", line) for alias, line in named.items())]
+        feed.advance, feed.advance_peek = self.advance, self.peek
+        self._clock.datetime = partial(moment_at, self._clock)
+
+    def advance(self, size: int = 1, datamaster: Framework | None = None, ticks: bool = True) -> None:
+        first = self._lines[0]
+        if datamaster is not None or first.mode != first.UnBounded:
+            type(self._feed).advance(self._feed, size, datamaster, ticks)
+            return
+        for line in self._lines:
+            line._idx += size
+            line.lencount += size
+        if ticks:
+            is_bar = first.lencount < len(first.array) - first.extension  # the last one is none to Backtrader
+            self._feed.__dict__.update(
+                [(name, line.array[line._idx] if is_bar else None) for name, line in self._ticks]
+            )
+
+    def peek(self) -> float:
+        clock = self._clock
+        more = clock.lencount < len(clock.array) - clock.extension
+        return clock.array[clock._idx + 1] if more else math.inf
 
 
 class _Coming(_Bars):

@@ -430,3 +430,67 @@ def test_an_agent_that_no_day_suits_names_the_tickers() -> None:
     of = frames(1, lambda one: one.iloc[200:]) | {"CC": frame(2).iloc[:150]}
     with pytest.raises(BarsError, match="asked on none of 320 bars, BB has none on 200, CC has none on 170; every"):
         shown(of, kind, params)
+
+
+# --- feeds that are walked faster ---
+
+
+class Everything(bt.Strategy):
+    """Keeps all that the feeds show on each bar."""
+
+    params = (("admits", True),)
+
+    def __init__(self) -> None:
+        if self.p.admits:
+            admit(self, *traded_feeds(self.datas, None))
+        self.seen: list[Any] = []
+
+    def prenext(self) -> None:
+        self.next()
+
+    def next(self) -> None:
+        for feed in self.datas:
+            ticks = sorted((name, value) for name, value in vars(feed).items() if name.startswith("tick_"))
+            lines = {alias: getattr(feed, alias)[0] for alias in feed.getlinealiases()} if len(feed) else {}
+            zone = feed.datetime.datetime(tz=bt.utils.dateintern.UTC, naive=False) if len(feed) else None
+            moment = feed.datetime.datetime(0) if len(feed) else None
+            before = feed.datetime.datetime(-1) if len(feed) > 1 else None
+            self.seen.append((len(feed), feed.buflen(), feed.advance_peek(), ticks, lines, moment, before, zone))
+
+
+class WithMore(bt.feeds.PandasData):
+    lines = ("pe",)
+    params = (("pe", -1),)
+
+
+@pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"oldsync": True}], ids=str)
+@pytest.mark.parametrize("kind", [bt.feeds.PandasData, WithMore])
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_a_feed_in_memory_shows_on_every_bar_what_it_shows_without_us(
+    kind: type[bt.feeds.PandasData], modes: dict[str, Any], zone: str | None
+) -> None:
+    def walked(admits: bool) -> Any:
+        cerebro = bt.Cerebro(stdstats=False, tz=zone, **modes)
+        for name, one in frames(1, lambda one: one.drop(one.index[[5, 6, 40]]) if not modes else one).items():
+            cerebro.adddata(kind(dataname=one.assign(pe=one["close"] / 7.0)[:60], name=name))
+        cerebro.addstrategy(Everything, admits=admits)
+        seen = [repr(cerebro.run()[0].seen) for _ in range(2)]
+        return seen, [feed.advance for feed in cerebro.datas]
+
+    ours, quick = walked(True)
+    theirs, slow = walked(False)
+    assert ours == theirs
+    assert all(one.__func__ is bt.feed.DataBase.advance for one in slow)
+    assert not any(one.__func__ is bt.feed.DataBase.advance for one in quick)
+
+
+def test_a_feed_that_walks_in_its_own_way_is_left_to_it() -> None:
+    class Own(bt.feeds.PandasData):
+        def advance(self, *args: Any, **kwargs: Any) -> None:
+            super().advance(*args, **kwargs)
+
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(Own(dataname=frame(0)))
+    cerebro.addstrategy(Everything)
+    cerebro.run()
+    assert "advance" not in vars(cerebro.datas[0])
