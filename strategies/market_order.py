@@ -15,7 +15,6 @@ from datetime import timedelta
 from functools import cached_property
 from types import SimpleNamespace
 
-from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 
 
@@ -135,45 +134,6 @@ class LightBuy(_Light, bt.BuyOrder):
 
 class LightSell(_Light, bt.SellOrder):
     """A market order to sell; make it with `market_order`."""
-
-
-class PlainBroker(bt.brokers.BackBroker):
-    """Backtrader's simulated broker for a Cerebro of our own: market orders at the open, and nobody who hears of them.
-
-    Check, fills, interest and value are Backtrader's. Left out is what such orders need not: groups that cancel each
-    other, brackets, notices, the trades that are made of notices, and ticks. It has no slippage, filler or cheats.
-    """
-
-    def submit(self, order: Framework, check: bool = True) -> Framework:
-        if getattr(order, "_unheard", None) is None:
-            raise ConfigError(f"PlainBroker: takes market orders that nobody hears of, not a {type(order).__name__}")
-        if check:
-            order.status = bt.Order.Submitted
-            self.submitted.append(order)
-            self.orders.append(order)
-        else:
-            self.submit_accept(order)
-        return order
-
-    def submit_accept(self, order: Framework) -> None:
-        order.status = bt.Order.Accepted
-        self.pending.append(order)
-
-    def _take_children(self, order: Framework) -> int:
-        return order.ref  # type: ignore[no-any-return]
-
-    def _ocoize(self, order: Framework, oco: Framework) -> None: ...
-
-    def _ococheck(self, order: Framework) -> None: ...
-
-    def _bracketize(self, order: Framework, cancel: bool = False) -> None: ...
-
-    def notify(self, order: Framework) -> None: ...
-
-    def _try_exec(self, order: Framework) -> None:
-        data = order.data
-        if data.datetime[0] > order.created.dt:
-            self._execute(order, ago=0, price=data.open[0])
 
 
 def sends_plainly(strategy: bt.Strategy) -> bool:

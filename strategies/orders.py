@@ -14,7 +14,7 @@ from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules, order_size
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.market_order import PlainBroker, Unheard, is_heard, market_order, sends_plainly
+from hybrid_bt.strategies.market_order import Unheard, is_heard, market_order, sends_plainly
 from hybrid_bt.strategies.underway import Underway
 
 
@@ -148,9 +148,7 @@ class TargetOrders:
         n_orders = sent.submitted + sent.waiting
         if n_orders == 0 and underway.awaits_first and not any(book.size):
             self._explain(account, wanted, closes)
-        # those that are waiting already could not be refused, or must not be
-        check = not (self.ruined or (sent.waiting and self._is_plain))
-        return [self._order(i, book.order[i], check) for i in list(book.queue)[:n_orders]]
+        return [self._order(i, book.order[i]) for i in list(book.queue)[:n_orders]]
 
     def _explain(self, account: Account, targets: Sequence[float], closes: Sequence[float]) -> None:
         """Say why there is no order, where there would be one if shares could be divided."""
@@ -222,17 +220,12 @@ class TargetOrders:
         """What stands for the notices of orders that nobody is told of."""
         return None if is_heard(self.strategy) else Unheard(self.strategy)
 
-    @cached_property
-    def _is_plain(self) -> bool:
-        """Whether nothing comes between an order and the broker's bar."""
-        return isinstance(self.strategy.broker, PlainBroker)
-
-    def _order(self, i: int, size: float, check: bool) -> Framework:
+    def _order(self, i: int, size: float) -> Framework:
         if self._light:
-            order = market_order(self.strategy, self.feeds[i], size, check=check, unheard=self._unheard)
+            order = market_order(self.strategy, self.feeds[i], size, check=not self.ruined, unheard=self._unheard)
         else:
             trade = self.strategy.buy if size > 0.0 else self.strategy.sell
-            order = trade(data=self.feeds[i], size=abs(size), **({} if check else {"_checksubmit": False}))
+            order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))
         self.underway.add(i, order, self._positions[i])
         return order
 

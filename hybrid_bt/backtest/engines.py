@@ -55,8 +55,8 @@ class Words(NamedTuple):
     state: Path | None = None  #: file that the strategy's state is kept in
 
 
-def by_backtrader(task: Case, words: Words = Words(), *, plain: bool = True) -> Trading:  # noqa: B008 (immutable)
-    """Run the strategy through Cerebro, trading from the task's row on; `plain` spares notices that nobody hears.
+def by_backtrader(task: Case, words: Words = Words()) -> Trading:  # noqa: B008 (an immutable tuple)
+    """Run the strategy through Cerebro, trading from the task's row on.
 
     Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
     and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
@@ -65,13 +65,10 @@ def by_backtrader(task: Case, words: Words = Words(), *, plain: bool = True) -> 
     from hybrid_bt.feeds import to_feeds
     from hybrid_bt.feeds.framework import bt
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-    from hybrid_bt.strategies.market_order import PlainBroker
     from hybrid_bt.strategies.underway import OrderWarning
 
     bars, config, row = task.market.bars, task.config, task.row
     cerebro = bt.Cerebro(stdstats=False)
-    if plain and words.state is None:  # which goes on with orders of Backtrader's making
-        cerebro.broker = PlainBroker()
     cerebro.broker.setcash(config.account.cash)
     cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     skipped = row if words.state is None and bars.traded[row].all() else 0
@@ -184,7 +181,7 @@ def by_both(task: Case, words: Words = Words()) -> Trading:  # noqa: B008
     if words.state is not None:
         raise ConfigError("engine: a state keeps the account at Backtrader's broker; leave out --state, or --engine")
     first, second = (None, None) if words.stage is None else _read_once(words.stage)
-    one = by_backtrader(task, words._replace(stage=first), plain=False)
+    one = by_backtrader(task, words._replace(stage=first))
     other = by_replay(task, words._replace(stage=second))
     rows = [
         (int(np.argmax(gaps > 0.0)), said.name)

@@ -9,12 +9,10 @@ import backtrader as bt
 import pytest
 from brain_cases import random_bars
 
-from hybrid_bt.analyzers import Ledger
 from hybrid_bt.equations.sizing import OrderRules
-from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import SpreadFeeCommission, TargetOrders
-from hybrid_bt.strategies.market_order import LightBuy, LightSell, PlainBroker, is_heard, sends_plainly
+from hybrid_bt.strategies.market_order import LightBuy, LightSell, is_heard, sends_plainly
 
 DATA = ("created", "executed")
 
@@ -278,55 +276,3 @@ def test_an_order_that_one_cancels_is_cancelled(falls: bool) -> None:
     ends = [status for _, status in run(Paired).told if status in ("Completed", "Canceled")]
     first = [name for name, status in run(Paired).told if status == "Completed"]
     assert sorted(ends) == ["Canceled", "Completed"] and first == [("BB" if falls else "AA")]
-
-
-class Bold(bt.Strategy):
-    """Wants more than the account can pay for now and then, and hears nothing."""
-
-    params = (("leverage", 1.0),)
-
-    def __init__(self) -> None:
-        self.orders = TargetOrders(self, OrderRules(lot=0.0, cash_buffer=0.0))
-
-    def prenext(self) -> None:
-        self.next()
-
-    def next(self) -> None:
-        row, n = len(self), len(self.datas)
-        wanted = [float((row // 3 + i) % n) for i in range(n)]
-        short = -0.1 if row % 11 < 3 else 0.0
-        self.orders.send([0.9999 * self.p.leverage * one / sum(wanted) if one else short for one in wanted])
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_account_at_a_plain_broker_is_that_at_backtraders(seed: int) -> None:
-    def account(plain: bool) -> tuple[Any, Any, int]:
-        cerebro = bt.Cerebro(stdstats=False)
-        if plain:
-            cerebro.broker = PlainBroker()
-        cerebro.broker.setcash(20_000.0)
-        costs = {"leverage": 1.0 + seed % 2, "borrow_bps_per_year": 300.0, "idle_cash_bps_per_year": 90.0 * (seed % 3)}
-        cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=30.0, **costs))
-        for feed in to_feeds(random_bars(200, 5, seed=seed, missing=0.06, late=20)):
-            cerebro.adddata(feed)
-        cerebro.addstrategy(Bold, leverage=costs["leverage"])
-        cerebro.addanalyzer(Ledger, keep_orders=False, _name="ledger")
-        path = cerebro.run()[0].analyzers.ledger.path()
-        said = [path.cash.tolist(), path.equity.tolist(), path.held.tolist(), path.borrow.tolist()]
-        return said, [column.tolist() for column in path.fills.columns], path.rejected
-
-    ours, theirs = account(True), account(False)
-    assert ours == theirs
-    assert len(ours[1][0]) > 300 and ours[2] > 0
-
-
-def test_a_plain_broker_takes_no_order_that_somebody_could_hear_of() -> None:
-    class Ordinary(bt.Strategy):
-        def next(self) -> None:
-            self.buy(exectype=bt.Order.Limit, price=1.0)
-
-    for strategy in (Ordinary, Trader):
-        cerebro = cerebro_of(strategy)
-        cerebro.broker = PlainBroker()
-        with pytest.raises(ConfigError, match="PlainBroker: "):
-            cerebro.run()
