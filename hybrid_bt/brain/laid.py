@@ -69,7 +69,7 @@ class Whole:
         self._room, self._at = max(n_bars, FEWEST_BARS), 0
         self._records: list[Any] = []
         self._file: IO[bytes] | None = None
-        self._places: dict[int, int] = {}  #: id of an array in the file -> its place there
+        self._base = 0  #: address of the file's first page
 
     def write(self, *pieces: DataclassInstance) -> None:
         """The next bars of each record; arrays that are one in the first pieces are one in all."""
@@ -92,10 +92,10 @@ class Whole:
         self._at = after
 
     def _put(self, room: NDArray[Any], values: NDArray[Any]) -> None:
-        begin = self._places.get(id(room))
-        if begin is None or self._file is None:
+        if room.flags.writeable or self._file is None:
             room[self._at :][: len(values)] = values
             return
+        begin = room.ctypes.data - self._base
         with os_errors(ConfigError, f"memory: {tempfile.gettempdir()} is full", "make room there, or set TMPDIR"):
             self._file.seek(begin + self._at * values[:1].nbytes)
             self._file.write(values.data.cast("B"))
@@ -110,9 +110,9 @@ class Whole:
         if mapped is None:
             return {key: np.zeros(shapes[key], like.dtype) for key, like in likes.items()}
         self._file, pages = mapped
+        self._base = np.frombuffer(pages, np.uint8).ctypes.data
         given = zip(likes.values(), shapes.values(), begins, strict=False)
         found = [np.frombuffer(pages, like.dtype, math.prod(shape), at).reshape(shape) for like, shape, at in given]
-        self._places = dict(zip(map(id, found), begins, strict=False))
         return dict(zip(shapes, found, strict=True))
 
     def _longer(self, known: dict[int, NDArray[Any]], old: NDArray[Any]) -> NDArray[Any]:

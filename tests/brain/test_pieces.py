@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from report_cases import make_record
 from hybrid_bt.account.conditional import VOLATILITY_BARS, WINDOWS_AT_ONCE, _market_returns, _market_volatility
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.laid import Whole
+from hybrid_bt.brain import laid
 from hybrid_bt.brain.legs.base import View
 from hybrid_bt.brain.legs.kalman import IdlePair, IdlePairs
 from hybrid_bt.brain.reader import MarketReader, cut, read_on, read_panel
@@ -82,17 +83,25 @@ class Rows:
     same: np.ndarray
 
 
-@settings(deadline=None, max_examples=30)
-@given(cuts=CUTS, zeros=st.booleans())
-def test_what_is_written_in_pieces_is_whole_to_the_sign_of_zero(cuts: list[int], zeros: bool) -> None:
+@settings(deadline=None, max_examples=60)
+@given(cuts=CUTS, zeros=st.booleans(), expected=st.sampled_from([0, 40, BARS.n_bars]), in_a_file=st.booleans())
+def test_what_is_written_in_pieces_is_whole_to_the_sign_of_zero(
+    cuts: list[int], zeros: bool, expected: int, in_a_file: bool
+) -> None:
+    with patch.multiple(laid, FEWEST_BARS=16, SPOOLED_BYTES=-1 if in_a_file else laid.SPOOLED_BYTES):
+        check_whole(cuts, zeros, expected)
+
+
+def check_whole(cuts: list[int], zeros: bool, expected: int) -> None:
     n = BARS.n_bars
     amounts = np.where(np.random.default_rng(0).random((n, 2)) < 0.5, -0.0, 0.0 if zeros else 1.5)
     calm, layout, wide = np.zeros((n, 3)), layout_of([[(0,), (1,)]]), layout_of([[(0,), (1,), (0, 1)]])
-    whole = Whole(n)
+    whole = laid.Whole(expected)
     for i, rows in enumerate(pieces(cuts, n)):
         later = np.hstack([amounts[rows], np.ones((rows.stop - rows.start, 2))])
         given = (layout, amounts[rows]) if i == 0 else (wide, later)
         whole.write(Rows(*given, {"a": amounts[rows], "b": calm[rows]}, calm[rows]))
+        laid.let_go()
     (found,) = whole.records()
     assert found.amounts[:, :2].tobytes() == amounts.tobytes() == found.legs["a"].tobytes()
     assert not found.legs["b"].any() and found.layout == (wide if len(pieces(cuts, n)) > 1 else layout)
