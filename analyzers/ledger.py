@@ -212,10 +212,10 @@ class Ledger(bt.Analyzer):
         borrow = np.zeros((self._n_rows, len(self.symbols)))
         for row, column, owed in self._owed:
             borrow[row, column] = owed
-        _, cash, equity, _ = self._noted()[first:].T.copy()
+        noted = np.asarray(self._rows).reshape(-1, 4)[first:]  # no copy of what a long run noted
         return AccountPath(
-            cash=cash,
-            equity=equity,
+            cash=noted[:, 1].copy(),
+            equity=noted[:, 2].copy(),
             held=np.array(self._sizes).reshape(borrow.shape)[first:],
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
