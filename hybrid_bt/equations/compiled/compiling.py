@@ -17,7 +17,6 @@ import numpy as np
 from numba import njit, typeof
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import register_jitable
-from numba.np import linalg
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
@@ -30,18 +29,6 @@ Ints: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
 #: of numba: objects that are called are an AssertionError, states that it has no type for a ValueError or TypeError
 REFUSALS = NumbaError, UnsupportedBytecodeError, NotImplementedError, AssertionError, TypeError, ValueError
-
-
-def _without_blas() -> None:
-    """numba looks for BLAS while it is loaded, and with it come 17 MB of scipy; who multiplies matrices looks again."""
-    looks, linalg.ensure_blas = linalg.ensure_blas, lambda: None
-    try:
-        importlib.import_module("numba.np.arraymath")
-    finally:
-        linalg.ensure_blas = looks
-
-
-_without_blas()
 
 
 @register_jitable
