@@ -61,7 +61,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 }
 
 #: most lines of a file, most code lines and files of all: what is new makes room for itself
-MOST_LINES, MOST_CODE, MOST_FILES, MOST_ENTRIES = 250, 25_800, 231, 22
+MOST_LINES, MOST_CODE, MOST_FILES, MOST_ENTRIES = 250, 26_050, 231, 22
 
 #: what `import hybrid_bt` must not cost
 HEAVY = ("torch", "numba", "matplotlib", "quantstats", "pandas", "backtrader", "scipy", "onnxruntime", "gymnasium")

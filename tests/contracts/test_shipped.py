@@ -98,7 +98,7 @@ def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Less
 def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tmp_path: Path) -> None:
     span = ("--markets", "us20", "--train-start", "1996-01-02", "--train-end", "1999-12-31")
     flags = (*span, "--rehearse-to", "1998-12-31", "--sac-steps", "5001", "--ppo-steps", "2048", "--seeds", "0")
-    result = CliRunner().invoke(main, ["shipped", *flags, "--out", str(tmp_path / "new")])
+    result = CliRunner(env={"COLUMNS": "100000"}).invoke(main, ["shipped", *flags, "--out", str(tmp_path / "new")])
     assert result.exit_code == 1, result.output
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
         "sac.onnx",

@@ -209,7 +209,9 @@ def test_no_name_is_obeyed(tried: Any) -> None:
         assert not any(line.startswith("error: forged") for line in text.splitlines()), file
     for name in {"run", "runs", "study", "parity", "audit", "data check"} & set(ended):
         told = (at / "said" / name).read_text(encoding=encoding)
-        assert "x[bold]{{facts}}<b>$A$:smile:\\nerror: forged\\x1b[31m" in "".join(told.split("\n")), name
+        assert "x[bold]{{facts}}<b>$A$:smile:\\nerror:forged\\x1b[31m" in "".join(told.split()), (
+            name
+        )  # broken at spaces
     pages = [file.read_text() for file in (at / "out").rglob("*.html")]
     assert len(pages) == 4
     assert not any("<b>$A$" in page or "\x1b" in page for page in pages)

@@ -347,7 +347,8 @@ def test_export_reads_as_the_plain_table_of_the_same_prices(name: str, intraday:
 @pytest.mark.parametrize(("name", "intraday"), CASES)
 def test_check_tells_how_each_export_is_understood(name: str, intraday: bool, tmp_path: Path) -> None:
     written = WRITERS[name][0](prices(intraday), intraday, tmp_path)
-    plain, explained = (CliRunner().invoke(check, ["check", str(written.path), *more]) for more in ([], ["--explain"]))
+    wide = CliRunner(env={"COLUMNS": "400"})
+    plain, explained = (wide.invoke(check, ["check", str(written.path), *more]) for more in ([], ["--explain"]))
     for said in (f"{name} export of {written.symbol}", "columns: date = ", "first:", "last:", "zone:", " a year"):
         assert said in plain.output, plain.output
     assert "because" not in plain.output and "because" in explained.output
