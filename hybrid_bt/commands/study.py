@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -75,7 +74,6 @@ def main(**flags: Flag) -> None:
     """
     if flags["backend"] != "joblib" or flags["jobs"] > 1:
         console.check_installed("a study side by side", "study", ["joblib"])
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     writes, leaves_out = flags["preset"] in RENEWED, flags["leave_one_out"] or flags["preset"] == "markets"
     if flags["check"] and not writes:
         raise ConfigError("--check compares README's results: it goes with --preset readme or markets")

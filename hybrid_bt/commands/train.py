@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -75,7 +74,6 @@ def main(kind: str | None, **flags: Flag) -> None:
     features of noise), within the training span; status 1 if one of them does otherwise.
     """
     check_trainers("training")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn
 
