@@ -120,6 +120,8 @@ def _drawn(table: Table, width: int) -> Iterator[Drawn]:
     for i in (i for i in kept if table.head[i] in table.left):  # words are broken where a figure would be
         beside = sum(least[j] if i in others else min(least[j], fair) for j in keys if j != i) + 2 * len(keys)
         least[i] = max(min(least[i], width - beside - (0 if i in others else figures)), 1)
+    if not others:
+        yield part(keys)
     while others:
         columns = [*keys, others.pop(0)]
         while others and room([*columns, others[0]]) >= 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from price_files import write_prices
 from rich.cells import cell_len
@@ -37,6 +37,7 @@ def letters(text: str) -> Counter[str]:
 
 
 @given(tables_of_any_size(), st.integers(40, 140))
+@example(Table(["a", "c"], [("aaaa a a aaaaaaa", "aaaaaaaaa a a aaaaaaaaaa")], ["a", "c"], title="a", keys=2), 40)
 def test_no_figure_of_any_table_is_cut_or_broken(table: Table, width: int) -> None:
     """Regression: beside a symbol of 53 columns, "0.085" was "0." on 60."""
     text = printed(table, width=width)
