@@ -7,6 +7,7 @@ unless a flag asks for documents.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,9 +182,11 @@ def _read(source: str, **words: Any) -> Bars:  # noqa: ANN401  those of `load_ba
     from hybrid_bt.account import give_back
     from hybrid_bt.feeds import SOURCES, load_bars
 
-    path = Path(source)
-    there = [] if source in SOURCES or not path.exists() else [path, *path.iterdir()] if path.is_dir() else [path]
-    if sum(one.stat().st_size for one in there) < LONG_BYTES:
+    size, path = 0, Path(source)
+    with suppress(OSError):  # whoever reads it says what is wrong with it
+        there = [] if source in SOURCES else [path, *(path.iterdir() if path.is_dir() else ())]
+        size = sum(one.stat().st_size for one in there if one.is_file())
+    if size < LONG_BYTES:
         return load_bars(source, **words)
     with workers(1, "reading", "free memory, or give fewer bars") as pool:
         bars = pool.submit(load_bars, source, **words).result()

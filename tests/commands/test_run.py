@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from price_files import SYMBOLS, read, write_prices
 
+from hybrid_bt.commands import options
 from hybrid_bt.commands.run import main
 
 TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
@@ -54,6 +56,25 @@ def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> No
     cash = 1_000_000.0 - sum(float(f["size"]) * float(f["price"]) + float(f["commission"]) for f in fills)
     borrow = float(hybrid["costs"]) - sum(float(f["commission"]) for f in fills)
     assert cash - borrow == pytest.approx(float(equity[-1]["cash"]), abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", ["", "a link to nowhere", "a broken table", "no table"])
+def test_long_files_are_read_as_short_ones_are(
+    wrong: str, prices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process of its own: the same bars, and the same words of what cannot be read."""
+    data = Path(shutil.copytree(prices, tmp_path / "data"))
+    if wrong == "a link to nowhere":
+        (data / "EEE.csv").symlink_to(tmp_path / "nowhere")
+    elif wrong:
+        (data / "EEE.csv").write_text("date,close\n2015-01-05,fifty\n" if wrong == "a broken table" else "")
+    said = []
+    for least in (options.LONG_BYTES, 0):
+        monkeypatch.setattr(options, "LONG_BYTES", least)
+        out = tmp_path / str(least)
+        result = run("--data", data, "--pairs", "BBB:AAA", "--engine", "replay", "--no-plots", "-q", "--out", out)
+        said.append((result.exit_code, result.output, *(file.read_bytes() for file in sorted(out.glob("*.csv")))))
+    assert said[0] == said[1] and said[0][0] == (2 if wrong else 0)
 
 
 def test_the_end_of_a_run_waits_for_no_collector(prices: Path, tmp_path: Path) -> None:
