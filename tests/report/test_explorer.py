@@ -496,7 +496,7 @@ def a_tearsheet(folder: Path) -> Path:
 
 def our_page_alone(folder: Path) -> Path:
     with Beside() as beside, pytest.warns(UserWarning, match="ours alone"):
-        beside.outcome = lambda: ("quantstats is not here", {})  # type: ignore[method-assign]
+        beside.outcome = lambda: ("quantstats is not here", "", {})  # type: ignore[method-assign]
         return Tearsheet(make_record(), folder, "claim: none", beside).finish()
 
 
