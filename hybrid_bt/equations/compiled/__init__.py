@@ -17,19 +17,11 @@ from functools import cache
 
 from hybrid_bt.errors import Hint
 
-SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
+#: numba and a kernel that was compiled in an earlier process; what is estimated counts the work that follows, too
+SECONDS_TO_LOAD = 1.0
 SECONDS_LOADED = 0.05  # a kernel, numba being there already
 _interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as long as one long one
 _kept_off: list[bool] = []
-
-
-class WithoutNumba(Hint):
-    """Says what numba would have saved until then; told as soon as it is missed, or once more when all is done."""
-
-    def __str__(self) -> str:
-        saved = _interpreted_so_far[0] - SECONDS_TO_LOAD
-        told = f", some {saved:.0f} s slower so far" if saved >= 1.0 else ", only slower"
-        return f"numba is not installed: same numbers{told} (pip install numba)"
 
 
 @cache
@@ -38,7 +30,8 @@ def have_numba() -> bool:
     if importlib.util.find_spec("numba") is not None:
         return True
     if multiprocessing.parent_process() is None:
-        warnings.warn(WithoutNumba(), stacklevel=2)
+        told = "no numba: same numbers, 1.5 to 3 times the time (pip install numba)"  # docs/benchmarks.md
+        warnings.warn(told, Hint, stacklevel=2)
     return False
 
 
