@@ -120,7 +120,10 @@ class _Seldom:
         self._name = name
 
     def __get__(self, path: AccountPath, owner: object) -> Any:  # noqa: ANN401
-        return path.__dict__[self._name].rows(0, len(path.equity))
+        found = path.__dict__[self._name].rows(0, len(path.equity))
+        if found is not None:
+            found.flags.writeable = False  # what is written into it would be lost
+        return found
 
     def __set__(self, path: AccountPath, values: FloatArray | None) -> None:
         path.__dict__[self._name] = _Stairs.of(values)
@@ -141,8 +144,9 @@ class AccountPath:
     @property
     def size(self) -> FloatArray:
         """(T, N) signed shares held at the close; where fills say it, made anew each time."""
-        if self.held is not None:
-            return self.held
+        held: FloatArray | None = self.held
+        if held is not None:
+            return held
         held = np.zeros(self.borrow.shape)
         held[self.fills.bar, self.fills.symbol] = self.fills.size  # a symbol fills at most once a bar
         return np.cumsum(held, axis=0, out=held)
