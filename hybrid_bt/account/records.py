@@ -99,34 +99,33 @@ class _Stairs(NamedTuple):
     def of(cls, values: Any) -> _Stairs:  # noqa: ANN401
         if values is not None:
             bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)  # 0.0 is not -0.0
-            moves = (bits[1:] != bits[:-1]).any(axis=tuple(range(1, bits.ndim)))
-            starts = np.flatnonzero(np.append(True, moves))
+            starts = np.flatnonzero(np.append(True, (bits[1:] != bits[:-1]).any(axis=tuple(range(1, bits.ndim)))))
             if 2 * len(starts) < len(bits):
                 return cls(starts, values[starts])
         return cls(None, values)
 
     def rows(self, first: int, end: int) -> Any:  # noqa: ANN401
-        if self.starts is None:
-            return self.values if self.values is None else self.values[first:end]
-        steps = slice(np.searchsorted(self.starts, first, "right") - 1, np.searchsorted(self.starts, end))
-        counts = np.diff(np.maximum(self.starts[steps], first), append=end)
-        return np.repeat(self.values[steps], counts, axis=0)
-
-
-class _Seldom:
-    """A field of an account that changes with fills and days: kept as stairs, made anew where it is looked at."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, path: AccountPath, owner: object) -> Any:  # noqa: ANN401
-        found = path.__dict__[self._name].rows(0, len(path.equity))
-        if found is not None:
-            found.flags.writeable = False  # what is written into it would be lost
+        """Read-only: what is written into rows that are made anew would be lost."""
+        if self.values is None:
+            return None
+        found = self.values[first:end]
+        if self.starts is not None:
+            steps = slice(np.searchsorted(self.starts, first, "right") - 1, np.searchsorted(self.starts, end))
+            found = np.repeat(self.values[steps], np.diff(np.maximum(self.starts[steps], first), append=end), axis=0)
+        found.flags.writeable = False
         return found
 
+
+class _Seldom(NamedTuple):
+    """A field of an account that changes with fills and days: kept as stairs, made anew where it is looked at."""
+
+    name: str
+
+    def __get__(self, path: AccountPath, owner: object) -> Any:  # noqa: ANN401
+        return path.__dict__[self.name].rows(0, len(path.equity))
+
     def __set__(self, path: AccountPath, values: FloatArray | None) -> None:
-        path.__dict__[self._name] = _Stairs.of(values)
+        path.__dict__[self.name] = _Stairs.of(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,18 +143,15 @@ class AccountPath:
     @property
     def size(self) -> FloatArray:
         """(T, N) signed shares held at the close; where fills say it, made anew each time."""
-        held: FloatArray | None = self.held
-        if held is not None:
-            return held
-        held = np.zeros(self.borrow.shape)
-        held[self.fills.bar, self.fills.symbol] = self.fills.size  # a symbol fills at most once a bar
-        return np.cumsum(held, axis=0, out=held)
+        if (held := self.held) is None:
+            held = np.zeros(self.borrow.shape)
+            held[self.fills.bar, self.fills.symbol] = self.fills.size  # a symbol fills at most once a bar
+            np.cumsum(held, axis=0, out=held)
+        return held
 
     def interest(self, rows: slice = slice(None)) -> FloatArray:
         """(T,) of all positions on each bar; of all bars, or of some in a row."""
-        first, end, _ = rows.indices(len(self.equity))
-        paid: FloatArray = self.__dict__["borrow"].rows(first, end).sum(axis=1)
-        return paid
+        return np.asarray(self.__dict__["borrow"].rows(*rows.indices(len(self.equity))[:2]).sum(axis=1))
 
     def summary(self, bars: Bars) -> Summary:
         """Every measure, net of commissions and interest; `bars` are the T that it traded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,7 @@ def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> No
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
-        path.cash[100] += 0.01
-        return path
+        return replace(path, cash=path.cash + np.where(np.arange(len(path.cash)) == 100, 0.01, 0.0))
 
     monkeypatch.setattr("hybrid_bt.backtest.engines.trade_session", tampered)
     result = CliRunner().invoke(main, SPAN)

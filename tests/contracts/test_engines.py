@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,8 +144,8 @@ def test_both_names_the_first_difference(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     def tampered(*given: Any) -> Any:
         path = honest(*given)
-        path.equity[40:], path.cash[17:] = path.equity[40:] + 1e-9, path.cash[17:] - 1e-9
-        return path
+        rows = np.arange(len(path.equity))
+        return replace(path, equity=path.equity + 1e-9 * (rows >= 40), cash=path.cash - 1e-9 * (rows >= 17))
 
     monkeypatch.setattr(hybrid_bt.backtest.engines, "traded_at", tampered)
     given = world(0)
